@@ -1,0 +1,94 @@
+"""PURE. Condition types, their reasons, and Events' reasons: the vocabulary of `kubectl describe`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """Ready, Reconciling and Stalled as kstatus defines them; the others are ours."""
+
+    READY = "Ready"
+    """The bot does what its accepted spec asks for, within its permit."""
+    RECONCILING = "Reconciling"
+    """The operator or the trader is still working towards the spec."""
+    STALLED = "Stalled"
+    """The spec cannot be carried out until a person changes something; the last good configuration is in force."""
+    TRADER_AVAILABLE = "TraderAvailable"
+    """A trader pod is up and reports."""
+    LIVE_ELIGIBLE = "LiveEligible"
+    """Everything that live trading requires has been shown; its message says what is missing."""
+    HALTED = "Halted"
+    """A stop is latched. Not the trading state of the same name."""
+    CREDENTIALS_READY = "CredentialsReady"
+    PREFLIGHT_PASSED = "PreflightPassed"
+    RECONCILED = "Reconciled"
+    CONFIG_DRIFT = "ConfigDrift"
+
+
+class Reason(StrEnum):
+    """Why a condition is what it is."""
+
+    # Ready, Reconciling
+    TRADING = "Trading"
+    STARTING = "Starting"
+    SUSPENDED = "Suspended"
+    KILL_SWITCH = "KillSwitch"
+    NOT_TRADING = "NotTrading"
+    UP_TO_DATE = "UpToDate"
+    APPLYING = "Applying"
+    WAITING_FOR_TRADER = "WaitingForTrader"
+    DELETING = "Deleting"
+    # Stalled
+    NOT_STALLED = "NotStalled"
+    INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_SYMBOL = "UnknownSymbol"
+    UNKNOWN_STRATEGY = "UnknownStrategy"
+    INVALID_STRATEGY_PARAMETERS = "InvalidStrategyParameters"
+    UNSUPPORTED_EXCHANGE = "UnsupportedExchange"
+    LIMITS_BELOW_VENUE_MINIMUM = "LimitsBelowVenueMinimum"
+    OWNERSHIP_CONFLICT = "OwnershipConflict"
+    APPLY_REFUSED = "ApplyRefused"
+    STORE_MISMATCH = "StoreMismatch"
+    # TraderAvailable
+    AVAILABLE = "Available"
+    UNAVAILABLE = "Unavailable"
+    SILENT = "Silent"
+    # LiveEligible
+    NOT_REQUESTED = "NotRequested"
+    LIVE_NOT_SUPPORTED = "LiveNotSupported"
+    # Halted
+    NOT_HALTED = "NotHalted"
+    LATCHED = "Latched"
+
+
+class ConfigReason(StrEnum):
+    """`status.trader.config.reason`: why the trader did or did not take the spec."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_SYMBOL = "UnknownSymbol"
+    UNKNOWN_STRATEGY = "UnknownStrategy"
+    INVALID_STRATEGY_PARAMETERS = "InvalidStrategyParameters"
+    UNSUPPORTED_EXCHANGE = "UnsupportedExchange"
+    LIMITS_BELOW_VENUE_MINIMUM = "LimitsBelowVenueMinimum"
+    STORE_MISMATCH = "StoreMismatch"
+
+
+class TradingState(StrEnum):
+    """What may leave the trader; the strictest that any source asks for."""
+
+    ACTIVE = "Active"
+    REDUCE_ONLY = "ReduceOnly"
+    HALTED = "Halted"
+
+
+class LatchState(StrEnum):
+    """How far a stop has come."""
+
+    ARMED = "Armed"
+    """Nothing is latched."""
+    STOPPING = "Stopping"
+    """Latched: no new risk leaves; orders are being cancelled."""
+    STOPPED = "Stopped"
+    """Latched, and what the action asked for has been done and proved."""

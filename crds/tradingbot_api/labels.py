@@ -1,0 +1,34 @@
+"""PURE. Names, labels and annotations that both programs and the chart agree on."""
+
+from __future__ import annotations
+
+PART_OF = "app.kubernetes.io/part-of"
+NAME = "app.kubernetes.io/name"
+INSTANCE = "app.kubernetes.io/instance"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+BOT = "tradingbot.dev/bot"
+"""The name of the bot that an object belongs to; a volume is found again by it."""
+REQUESTED_BY = "tradingbot.dev/requested-by"
+"""Annotation: who asked for what adds risk. The API server proves it, see the chart's admission policies."""
+
+OPERATOR_MANAGER = "tradingbot-operator"
+TRADER_MANAGER = "tradingbot-trader"
+
+MAX_BOT_NAME_LENGTH = 40
+"""`NAME-trader-<hash>-<suffix>` of a pod has to fit into a label's 63 characters."""
+BOT_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+
+
+def child_name(bot: str) -> str:
+    """The name of every child of a bot: Deployment, ServiceAccount, Role, RoleBinding, Lease, PVC, Service."""
+    return f"{bot}-trader"
+
+
+def selector_labels(bot: str) -> dict[str, str]:
+    """What selects the pods of a bot; frozen, because a Deployment's selector cannot be changed."""
+    return {NAME: "tradingbot-trader", INSTANCE: bot}
+
+
+def child_labels(bot: str) -> dict[str, str]:
+    """What every child carries."""
+    return selector_labels(bot) | {MANAGED_BY: OPERATOR_MANAGER, PART_OF: "tradingbot", BOT: bot}
