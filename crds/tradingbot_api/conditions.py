@@ -72,7 +72,12 @@ class ConfigReason(StrEnum):
     INVALID_STRATEGY_PARAMETERS = "InvalidStrategyParameters"
     UNSUPPORTED_EXCHANGE = "UnsupportedExchange"
     LIMITS_BELOW_VENUE_MINIMUM = "LimitsBelowVenueMinimum"
+    EXCHANGE_CHANGED = "ExchangeChanged"
+    """The pod trades another venue than the spec asks for now; the operator replaces it."""
     STORE_MISMATCH = "StoreMismatch"
+    """The volume cannot be used: it belongs to another bot, or a newer trader wrote it."""
+    WAITING_FOR_VENUE = "WaitingForVenue"
+    """The venue has to be asked about the symbols, and does not answer; the trader keeps asking."""
 
 
 class TradingState(StrEnum):

@@ -207,7 +207,7 @@ def _convert(
         out["items"] = _convert(
             read["items"], written.get("items", {}), read_defs, written_defs, path=f"{path}[]", seen=seen
         )
-    if "type" not in out and not out.get("x-kubernetes-preserve-unknown-fields"):
+    if "type" not in out and not out.get("x-kubernetes-int-or-string"):
         raise ValueError(f"{path}: a structural schema needs a type, got {read}")
     return out
 
@@ -216,7 +216,7 @@ def _without_null(schema: Schema) -> Schema:
     options = schema.get("anyOf")
     if options is None:
         return schema
-    others = [option for option in options if option != {"type": "null"}]
+    others: list[Schema] = [option for option in options if option != {"type": "null"}]
     if len(others) != 1:
         raise ValueError(f"a structural schema has no unions: {schema}")
     return others[0] | {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}

@@ -32,7 +32,7 @@ def _parse_spec(value: object) -> Decimal:
     if isinstance(value, Decimal):
         value = format_decimal(value)
     if not isinstance(value, str):
-        raise ValueError('write it as a quoted decimal string, like "12.5"')  # noqa: TRY004  pydantic makes a field error of ValueError alone
+        raise ValueError('write it as a quoted decimal string, like "12.5"')
     if len(value) > MAX_LENGTH or not _SPEC.match(value):
         raise ValueError(f'{value!r} is not a decimal string like "12.5" (at most 15 digits, and 9 after the point)')
     return Decimal(value)
@@ -40,7 +40,7 @@ def _parse_spec(value: object) -> Decimal:
 
 def _parse_reported(value: object) -> Decimal:
     if not isinstance(value, str | Decimal):
-        raise ValueError("expected a decimal string")  # noqa: TRY004  as above
+        raise ValueError("expected a decimal string")
     try:
         return Decimal(value)
     except InvalidOperation as error:
@@ -64,16 +64,28 @@ def _schema(*rules: dict[str, str]) -> WithJsonSchema:
     return WithJsonSchema(schema | ({"x-kubernetes-validations": list(rules)} if rules else {}))
 
 
+# The pattern alone would refuse a sign or a letter with nothing but a regular expression for a message.
+POSITIVE_RULE = {
+    "rule": "!self.startsWith('-') && self.matches('[1-9]')",
+    "message": 'must be greater than 0: a decimal string without a sign, like "50" or "12.5"',
+}
 _WRITE = PlainSerializer(format_decimal, return_type=str)
 _READ = BeforeValidator(_parse_spec)
 
-NonNegative = Annotated[Decimal, _READ, _WRITE, _schema()]
+NonNegative = Annotated[
+    Decimal,
+    _READ,
+    _WRITE,
+    _schema(
+        {"rule": "!self.startsWith('-')", "message": 'must be 0 or more: a decimal string without a sign, like "0.5"'}
+    ),
+]
 Positive = Annotated[
     Decimal,
     _READ,
     AfterValidator(_positive),
     _WRITE,
-    _schema({"rule": "self.matches('[1-9]')", "message": "must be greater than 0"}),
+    _schema(POSITIVE_RULE),
 ]
 Percent = Annotated[
     Decimal,
@@ -82,7 +94,7 @@ Percent = Annotated[
     _WRITE,
     _schema(
         {
-            "rule": "self.matches('[1-9]') && quantity(self).compareTo(quantity('100')) <= 0",
+            "rule": f"{POSITIVE_RULE['rule']} && quantity(self).compareTo(quantity('100')) <= 0",
             "message": 'must be greater than 0 and at most 100: a percentage without the sign, like "2.5"',
         }
     ),

@@ -1,15 +1,16 @@
 """PURE. The digest of the risk-relevant spec: what a permit and a signature speak for.
 
-`v1:` and the SHA-256 of the canonical form: decimals and durations normalised, fields at their default left out, sets
-sorted, keys sorted, no blanks. Defaults of v1 are frozen with it: a changed default is a v2, and a trader supports every
-version that was ever released. Golden vectors: tests/unit/api/digest_vectors.json.
+`v1:` and the SHA-256 of the canonical form: decimals and durations normalised, fields at their default left out,
+sets sorted, keys sorted, no blanks. Defaults of v1 are frozen with it: a changed default is a v2, and a trader
+supports every version that was ever released. Golden vectors: tests/unit/api/digest_vectors.json.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import Any
 
 from tradingbot_api.decimal import format_decimal
@@ -17,6 +18,8 @@ from tradingbot_api.spec import TradingBotSpec
 
 RISK_RELEVANT = ("exchange", "symbols", "strategy", "capital", "risk", "credentials", "reconciliation")
 VERSION_1 = "v1"
+_NUMBER = re.compile(r"^-?[0-9]{1,40}(\.[0-9]{1,40})?$", re.ASCII)
+"""What a string must look like to be read as a number. No exponent: "1e999999999" written out would be a gigabyte."""
 
 
 def canonical_form(spec: TradingBotSpec) -> str:
@@ -38,11 +41,10 @@ def _canonical_parameter(value: Any) -> Any:
     """Strategies read 5, 5.0 and "5" as the same number, so they are the same to whoever signs."""
     if isinstance(value, bool) or value is None:
         return value
-    if isinstance(value, int | float | str):
-        try:
-            number = Decimal(str(value))
-        except InvalidOperation:
-            return value
+    if isinstance(value, str):
+        return format_decimal(Decimal(value)) if _NUMBER.match(value) else value
+    if isinstance(value, int | float):
+        number = Decimal(str(value))
         return format_decimal(number) if number.is_finite() else str(value)
     if isinstance(value, list):
         return [_canonical_parameter(item) for item in value]

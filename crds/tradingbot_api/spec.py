@@ -1,14 +1,15 @@
-"""PURE. `TradingBot.spec`: what a bot owner asks for. First stop of every change, see DESIGN's "How a change travels"."""
+"""PURE. `TradingBot.spec`: what a bot owner asks for, and the first place that can refuse it."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tradingbot_api.decimal import NonNegative, Percent, Positive
+from tradingbot_api.decimal import POSITIVE_RULE, NonNegative, Percent, Positive
 from tradingbot_api.duration import DurationNs, PositiveDurationNs
 from tradingbot_api.model import ApiModel, rule, validations
 
@@ -97,10 +98,13 @@ class Strategy(ApiModel):
         json_schema_extra={
             "default": {},
             "maxProperties": 32,
-            "additionalProperties": {"x-kubernetes-preserve-unknown-fields": True},
+            # Not "anything": the API server stores values nested 9,000 deep, and no Python program can read the list
+            # that such an object stands in. One bot's owner could blind the operator for all others.
+            "additionalProperties": {"x-kubernetes-int-or-string": True, "maxLength": 256},
         },
     )
-    """The strategy's own parameters. The trader checks them, and keeps its last good ones when they are wrong."""
+    """The strategy's own parameters: whole numbers, or strings like "0.5". The trader checks them, and keeps its last
+    good ones when they are wrong."""
 
 
 class Gate(ApiModel):
@@ -150,7 +154,7 @@ class Capital(ApiModel):
         json_schema_extra=validations(
             rule(
                 "self.stages.exists(s, s.name == self.stage)",
-                "capital.stage must be the name of one of capital.stages: add that stage, or name one that is in the list",
+                "capital.stage must be the name of one of capital.stages: add that stage, or name one of the list",
                 fieldPath=".stage",
             ),
         )
@@ -190,7 +194,7 @@ class Capital(ApiModel):
         if self.stage not in names:
             raise ValueError(f"capital.stage {self.stage!r} is not one of capital.stages ({', '.join(names)})")
         limits = [stage.limit for stage in self.stages]
-        if any(low >= high for low, high in zip(limits, limits[1:], strict=False)):
+        if any(low >= high for low, high in pairwise(limits)):
             raise ValueError("capital.stages must be listed from the smallest limit to the largest")
         return self
 
@@ -237,7 +241,7 @@ class Risk(ApiModel):
         Positive,
         Field(
             json_schema_extra=validations(
-                rule("self.matches('[1-9]')", "must be greater than 0"),
+                POSITIVE_RULE,
                 rule(
                     "quantity(self).compareTo(quantity('1')) <= 0",
                     'only spot trading is supported: leave maxLeverage at "1" or below',
@@ -280,7 +284,7 @@ class ExternalSecretRef(ApiModel):
 
 
 class Credentials(ApiModel):
-    """Where the exchange keys come from: a Secret with the files apiKey and apiSecret (Coinbase: apiKeyName, privateKey)."""
+    """Where the exchange keys come from: a Secret with apiKey and apiSecret (Coinbase: apiKeyName, privateKey)."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -353,15 +357,15 @@ class TradingBotSpec(ApiModel):
             _unless_already(
                 "self.mode != 'Live' || has(self.credentials)",
                 "oldSelf.value().mode == 'Live' && !has(oldSelf.value().credentials)",
-                "mode Live needs credentials: set credentials.secretName or credentials.externalSecret, or stay on Paper",
+                "mode Live needs credentials: set credentials.secretName or .externalSecret, or stay on Paper",
                 reason="FieldValueRequired",
             ),
         )
     )
 
     mode: Mode = Mode.PAPER
-    """What is asked for: Paper trades real prices with invented money, Live real money. `status.permit.mode` says what is
-    granted."""
+    """What is asked for: Paper trades real prices with invented money, Live real money. `status.permit.mode` says
+    what is granted."""
     suspend: bool = False
     """true: no pod at all; orders are cancelled first, state is kept."""
     exchange: Exchange

@@ -1,4 +1,4 @@
-"""PURE. `TradingBot.status`: what the operator and the trader answer, each its own part (DESIGN, "status, and who writes it")."""
+"""PURE. `TradingBot.status`: what the operator and the trader answer, each its own part."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ _OPEN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class OrderEvent:
-    """What became known about an order. `filled_base` is cumulative, so that a doubled or late event changes nothing."""
+    """What became known about an order. `filled_base` is cumulative: a doubled or late event changes nothing."""
 
     client_order_id: str
     state: OrderState

@@ -1,4 +1,4 @@
-// Pins what the sandbox's helm is built from.
+// Pins what the helm of the sandbox is built from. How to change a pin: README.md beside this folder.
 module tradingbot.dev/sandbox/helm
 
 go 1.26.0

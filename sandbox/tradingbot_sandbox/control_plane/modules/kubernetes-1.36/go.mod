@@ -1,7 +1,7 @@
 // Pins what the sandbox's control plane is built from: kube-apiserver, kube-controller-manager and
 // kubectl 1.36.3, and etcd as that Kubernetes pins it. Kubernetes' own go.mod replaces its staging
 // modules by folders that are not in the published zip; here they are replaced by the published
-// modules of the same release. docs: sandbox/tradingbot_sandbox/control_plane/modules/README.md
+// modules of the same release. How to change a pin: README.md beside this folder.
 module tradingbot.dev/sandbox/kubernetes
 
 go 1.26.0

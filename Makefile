@@ -1,0 +1,69 @@
+# make demo, make test: the two commands of the README. They install what they need below this folder and the cache folder.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CRD_FOLDERS := crds charts/tradingbot-operator/files/crds
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check generate lock lint types imports drift chart image check-skaffold clean tools
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: set PYTHON=python3.11"; exit 1; }
+	@echo "Installing the pinned Python packages into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv package is needed: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY) ## Install the operator from its chart on a real control plane, trade, stop, re-arm (KEEP=1, MARKET=FILE|live, SPEED=5)
+	@$(BIN)/python -m tradingbot_sandbox demo $(if $(KEEP),--keep) $(if $(MARKET),--market '$(MARKET)') $(if $(SPEED),--speed $(SPEED))
+
+test: tools ## All tests that run on this machine, with line coverage
+	@$(BIN)/python -m tradingbot_sandbox tools >/dev/null
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest $(PYTEST)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --fail-under=85
+
+tools: $(READY) ## Find or build the control plane's programs
+	@$(BIN)/python -m tradingbot_sandbox tools
+
+check: lint types imports drift chart ## Everything that needs no test run: lint, types, imports, drift, chart
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+imports: $(READY)
+	@$(BIN)/lint-imports
+
+drift: $(READY)
+	@$(BIN)/python -m tradingbot_api.crd --check $(CRD_FOLDERS)
+
+chart: tools
+	@$(BIN)/python -m pytest -q tests/chart
+
+generate: $(READY) ## Write what is generated from the models
+	@$(BIN)/python -m tradingbot_api.crd --write $(CRD_FOLDERS)
+
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+lock: $(READY) ## Pin the dependencies again: newest versions that pyproject.toml allows, with hashes
+	@$(BIN)/python -m pip install --quiet uv
+	@$(UV_COMPILE) --upgrade --extra operator --extra trader --extra sandbox --extra dev pyproject.toml -o requirements/dev.txt
+	@for part in operator trader sandbox; do $(UV_COMPILE) -c requirements/dev.txt --extra $$part pyproject.toml -o requirements/$$part.txt; done
+
+image: ## Build both images and start them on a real node (needs docker and a cluster: docs/how-to/images.md)
+	@scripts/check-images
+
+check-skaffold: ## skaffold diagnose and render
+	@scripts/check-skaffold
+
+clean: ## Remove the virtual environment and the caches inside this folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.*

@@ -1,0 +1,208 @@
+"""PURE. From what is so to conditions and phase: all that decides is in `Situation`, each condition has one function.
+
+A condition keeps its `lastTransitionTime` until its status changes. Messages say what to do next, and hold nothing that
+changes with each heartbeat: a changed message is a write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tradingbot_api.conditions import ConditionType, LatchState, Reason, TradingState
+from tradingbot_api.spec import Mode
+from tradingbot_api.status import Latch
+from tradingbot_operator.kinds import Kind
+from tradingbot_operator.manifest import Manifest, mapping, number, sequence, text
+from tradingbot_operator.plan.latch import is_operators, is_set
+from tradingbot_operator.plan.permit import PermitDecision
+from tradingbot_operator.plan.trader import Availability
+from tradingbot_operator.plan.view import BotView
+from tradingbot_operator.plan.workload import Problem
+from tradingbot_operator.timestamps import format_time
+
+_REASON = re.compile(r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
+_MAX_MESSAGE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    view: BotView
+    deployment: Manifest | None
+    problem: Problem | None
+    going: tuple[Kind, ...]
+    availability: Availability
+    permit: PermitDecision
+    latch: Latch
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One condition, without its times."""
+
+    status: bool
+    reason: str
+    message: str
+
+
+def find_problem(view: BotView, workload_problem: Problem | None, refusals: tuple[Problem, ...]) -> Problem | None:
+    """What stalls the bot: our own reasons first, then what the trader says about this generation."""
+    if workload_problem is not None:
+        return workload_problem
+    if refusals:
+        return refusals[0]
+    config = view.trader.config if view.trader else None
+    if config is not None and config.generation == view.generation and not config.accepted:
+        reason = config.reason if _REASON.match(config.reason) else Reason.INVALID_SPEC
+        message = config.message.rstrip(".") or "The trader did not accept the spec"
+        return Problem(reason, f"{message}. {_LAST_GOOD if config.digest else _NO_GOOD}")
+    return None
+
+
+_LAST_GOOD = "The trader keeps its last good configuration until the spec is corrected."
+_NO_GOOD = "The trader has no good configuration yet: it stays idle until the spec is corrected."
+
+
+def build_conditions(situation: Situation, now_ns: int) -> list[Manifest]:
+    before = {text(old, "type"): mapping(old) for old in sequence(situation.view.status, "conditions")}
+    built = []
+    for kind, judge in _JUDGES.items():
+        finding = judge(situation)
+        status = "True" if finding.status else "False"
+        old = before.get(kind, {})
+        kept = text(old, "lastTransitionTime") if old.get("status") == status else ""
+        built.append(
+            {
+                "type": kind.value,
+                "status": status,
+                "observedGeneration": situation.view.generation,
+                "lastTransitionTime": kept or format_time(now_ns),
+                "reason": str(finding.reason),
+                "message": finding.message[:_MAX_MESSAGE],
+            }
+        )
+    return built
+
+
+def judge_phase(situation: Situation) -> str:
+    """One word for `kubectl get`; nothing decides by it."""
+    view = situation.view
+    if view.is_deleting:
+        return "Deleting"
+    if is_set(situation.latch):
+        return "Stopped" if situation.latch.state is LatchState.STOPPED else "Stopping"
+    if view.suspended:
+        return "Suspended"
+    if situation.problem is not None:
+        return "Stalled"
+    return "Running" if _judge_ready(situation).status else "Pending"
+
+
+def _judge_ready(situation: Situation) -> Finding:
+    view, availability = situation.view, situation.availability
+    if view.is_deleting:
+        return Finding(False, Reason.DELETING, "The bot is being deleted.")
+    if is_set(situation.latch) or view.kill_switch.engaged:
+        halted = _judge_halted(situation)
+        return Finding(False, Reason.KILL_SWITCH, halted.message if halted.status else _UNACKNOWLEDGED)
+    if view.suspended:
+        return Finding(False, Reason.SUSPENDED, availability.message)
+    if situation.problem is not None:
+        return Finding(False, situation.problem.reason, situation.problem.message)
+    if not availability.is_available:
+        reason = Reason.SILENT if availability.reason == Reason.SILENT else Reason.STARTING
+        return Finding(False, reason, availability.message)
+    if _is_behind(situation):
+        return Finding(False, Reason.WAITING_FOR_TRADER, _WAITING)
+    if view.trader is not None and view.trader.state != TradingState.ACTIVE:
+        message = f"The trader is {view.trader.state or 'in an unknown state'}: status.trader.stateReasons says why."
+        return Finding(False, Reason.NOT_TRADING, message)
+    return Finding(True, Reason.TRADING, _describe_permit(situation))
+
+
+_UNACKNOWLEDGED = "A stop is asked for, and the trader has not acknowledged it yet."
+_WAITING = "The trader has not looked at this generation of the spec yet."
+
+
+def _describe_permit(situation: Situation) -> str:
+    permit = situation.permit.permit
+    if permit is None or situation.view.spec is None:
+        return "Nothing is permitted."
+    currency = situation.view.spec.capital.currency
+    return f"{permit.mode.value} trading at stage {permit.stage}, at most {permit.limit:f} {currency} at risk."
+
+
+def _is_behind(situation: Situation) -> bool:
+    """The trader has not answered to the newest spec, or the permit for it is still to come."""
+    config = situation.view.trader.config if situation.view.trader else None
+    return situation.permit.is_pending or config is None or config.generation < situation.view.generation
+
+
+def _judge_reconciling(situation: Situation) -> Finding:
+    view = situation.view
+    if view.is_deleting:
+        return Finding(True, Reason.DELETING, "The bot is being deleted; its volume is kept.")
+    if situation.going:
+        names = ", ".join(f"{kind.name} {view.ref.child_name}" for kind in situation.going)
+        return Finding(True, Reason.APPLYING, f"Waiting until {names} is deleted.")
+    if situation.problem is not None:
+        return Finding(False, situation.problem.reason, "Nothing is under way: the condition Stalled says what to do.")
+    if view.suspended:
+        if number(situation.deployment, "status", "replicas") > 0:
+            return Finding(True, Reason.APPLYING, "The trader is being stopped.")
+        return Finding(False, Reason.SUSPENDED, "Nothing to do while spec.suspend is true.")
+    if not situation.availability.is_available:
+        return Finding(True, Reason.WAITING_FOR_TRADER, situation.availability.message)
+    if _is_behind(situation):
+        return Finding(True, Reason.WAITING_FOR_TRADER, _WAITING)
+    return Finding(False, Reason.UP_TO_DATE, "The spec has been carried out.")
+
+
+def _judge_stalled(situation: Situation) -> Finding:
+    if situation.problem is None or situation.view.is_deleting:
+        return Finding(False, Reason.NOT_STALLED, "Nothing waits for a person.")
+    return Finding(True, situation.problem.reason, situation.problem.message)
+
+
+def _judge_trader(situation: Situation) -> Finding:
+    availability = situation.availability
+    return Finding(availability.is_available, availability.reason, availability.message)
+
+
+def _judge_live(situation: Situation) -> Finding:
+    spec = situation.view.spec
+    if spec is None:
+        return Finding(False, Reason.INVALID_SPEC, "The spec cannot be read: the condition Stalled says why.")
+    if spec.mode is not Mode.LIVE:
+        return Finding(False, Reason.NOT_REQUESTED, "spec.mode is Paper: no real money is asked for.")
+    missing = ["this version of the operator has no live order path"]
+    if spec.credentials is None:
+        missing.append("spec.credentials is not set")
+    message = f"Missing for live trading: {'; '.join(missing)}. Until then the bot trades on paper."
+    return Finding(False, Reason.LIVE_NOT_SUPPORTED, message)
+
+
+def _judge_halted(situation: Situation) -> Finding:
+    latch = situation.latch
+    if not is_set(latch):
+        return Finding(False, Reason.NOT_HALTED, "No stop is latched.")
+    who = f"{latch.source or 'an unknown source'}{f' ({latch.reason})' if latch.reason else ''}"
+    if is_operators(latch):
+        proof = "No trader has acknowledged it: none reports. A trader that starts takes it over before it trades"
+    elif latch.state is LatchState.STOPPED:
+        proof = "The trader has done what its action asks for; status.trader.latch is the proof"
+    else:
+        proof = "The trader lets no new risk out, and is still at work; status.trader.latch says how far it is"
+    release = f"To release it, set spec.killSwitch.engaged to false and spec.killSwitch.rearm to {latch.id}"
+    return Finding(True, Reason.LATCHED, f"Stopped by {who}. {proof}. {release}.")
+
+
+_JUDGES: dict[ConditionType, Callable[[Situation], Finding]] = {
+    ConditionType.READY: _judge_ready,
+    ConditionType.RECONCILING: _judge_reconciling,
+    ConditionType.STALLED: _judge_stalled,
+    ConditionType.TRADER_AVAILABLE: _judge_trader,
+    ConditionType.LIVE_ELIGIBLE: _judge_live,
+    ConditionType.HALTED: _judge_halted,
+}

@@ -1,0 +1,91 @@
+"""PURE. Events, on transitions of the status alone: a restarted operator finds the new status, and says nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tradingbot_api import API_VERSION
+from tradingbot_api.conditions import ConditionType
+from tradingbot_operator import kinds
+from tradingbot_operator.children.metadata import BotRef
+from tradingbot_operator.manifest import Manifest, mapping, sequence, text
+from tradingbot_operator.plan.conditions import Situation
+from tradingbot_operator.plan.latch import is_set
+from tradingbot_operator.plan.permit import differs
+from tradingbot_operator.timestamps import format_micro_time
+
+_MAX_NOTE = 1000
+"""events.k8s.io/v1 takes 1 kB."""
+CONTROLLER = "tradingbot.dev/operator"
+
+
+@dataclass(frozen=True, slots=True)
+class EventNote:
+    type: str
+    """Normal or Warning."""
+    reason: str
+    action: str
+    note: str
+    occasion: str
+    """Tells this transition from another one with the same reason."""
+
+
+def plan_events(situation: Situation, conditions: list[Manifest]) -> tuple[EventNote, ...]:
+    if situation.view.is_deleting:
+        return ()
+    return tuple(_permit(situation)) + tuple(_stalled(situation, conditions)) + tuple(_latch(situation))
+
+
+def _permit(situation: Situation) -> Iterator[EventNote]:
+    old, new = situation.view.permit, situation.permit.permit
+    if new is not None and (old is None or differs(old, new)):
+        note = f"{new.mode.value} at stage {new.stage} with limit {new.limit:f} is permitted (digest {new.digest})"
+        yield EventNote("Normal", "Permitted", "Permit", note, f"{new.issued_at}/{new.stage}/{new.limit}/{new.digest}")
+
+
+def _stalled(situation: Situation, conditions: list[Manifest]) -> Iterator[EventNote]:
+    old = _find(sequence(situation.view.status, "conditions"), ConditionType.STALLED)
+    new = _find(conditions, ConditionType.STALLED)
+    if new.get("status") == "True" and (old.get("status") != "True" or old.get("reason") != new.get("reason")):
+        occasion = f"{new['lastTransitionTime']}/{new['observedGeneration']}"
+        yield EventNote("Warning", text(new, "reason"), "Reconcile", text(new, "message"), occasion)
+
+
+def _latch(situation: Situation) -> Iterator[EventNote]:
+    old, new = situation.view.latch, situation.latch
+    if is_set(new) and not is_set(old):
+        note = f"Stopped by {new.source or 'an unknown source'}, latch {new.id}"
+        yield EventNote("Warning", "Latched", "Stop", note, new.id)
+    if is_set(old) and not is_set(new):
+        yield EventNote("Normal", "Rearmed", "Rearm", f"Latch {old.id} is released", old.id)
+
+
+def _find(conditions: Any, kind: ConditionType) -> Mapping[str, Any]:
+    return next((mapping(item) for item in conditions if text(item, "type") == kind), {})
+
+
+def build_event(event: EventNote, bot: BotRef, *, instance: str, now_ns: int) -> Manifest:
+    """The name follows from the transition: telling it twice is refused by the API server as already there."""
+    identity = hashlib.sha256(f"{bot.uid}/{event.reason}/{event.occasion}".encode()).hexdigest()[:16]
+    return {
+        "apiVersion": kinds.EVENT.api_version,
+        "kind": kinds.EVENT.name,
+        "metadata": {"name": f"{bot.name}.{identity}", "namespace": bot.namespace},
+        "eventTime": format_micro_time(now_ns),
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance[:128],
+        "regarding": {
+            "apiVersion": API_VERSION,
+            "kind": kinds.BOT.name,
+            "namespace": bot.namespace,
+            "name": bot.name,
+            "uid": bot.uid,
+        },
+        "type": event.type,
+        "reason": event.reason,
+        "action": event.action,
+        "note": event.note[:_MAX_NOTE],
+    }

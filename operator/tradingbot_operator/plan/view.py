@@ -1,0 +1,153 @@
+"""PURE. A TradingBot as the plan sees it: parsed once, and nothing in it can make the plan fail.
+
+The object may be older or newer than our CRD, or of a CRD that somebody loosened: what cannot be read is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from tradingbot_api.conditions import LatchState
+from tradingbot_api.digest import digest_spec
+from tradingbot_api.spec import StopAction, TradingBotSpec
+from tradingbot_api.status import ConfigReport, Latch, Permit
+from tradingbot_operator.children.metadata import BotRef
+from tradingbot_operator.manifest import Manifest, is_terminating, mapping, name_of, namespace_of, number, text, uid_of
+from tradingbot_operator.timestamps import parse_time_ns
+
+_UNREADABLE = (ValidationError, ValueError, TypeError, ArithmeticError, RecursionError)
+_MAX_REPORTED_ERRORS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TraderReport:
+    """`status.trader`, as far as the plan needs it; each part is there or not by itself."""
+
+    state: str
+    heartbeat_ns: int | None
+    config: ConfigReport | None
+    latch: Latch | None
+
+
+@dataclass(frozen=True, slots=True)
+class KillSwitchView:
+    """`spec.killSwitch` from the raw object: a stop does not wait for a valid spec."""
+
+    engaged: bool
+    action: StopAction
+    reason: str
+    rearm: str
+
+
+@dataclass(frozen=True, slots=True)
+class BotView:
+    ref: BotRef
+    generation: int
+    is_deleting: bool
+    suspended: bool
+    kill_switch: KillSwitchView
+    spec: TradingBotSpec | None
+    spec_error: str
+    """What is wrong with the spec, for a person; empty when it is good."""
+    digest: str
+    trader: TraderReport | None
+    """None when no trader of this very bot has reported."""
+    permit: Permit | None
+    latch: Latch
+    """`status.killSwitch`."""
+    status: Mapping[str, Any]
+
+
+def read_bot(raw: Manifest) -> BotView:
+    ref = BotRef(namespace_of(raw), name_of(raw), uid_of(raw))
+    status = mapping(raw, "status")
+    spec, spec_error, digest = _read_spec(raw)
+    return BotView(
+        ref=ref,
+        generation=number(raw, "metadata", "generation"),
+        is_deleting=is_terminating(raw),
+        # anything but a plain false asks for the stricter
+        suspended=mapping(raw, "spec").get("suspend", False) not in (False, None),
+        kill_switch=_read_kill_switch(raw),
+        spec=spec,
+        spec_error=spec_error,
+        digest=digest,
+        trader=_read_trader(mapping(status, "trader"), ref.uid),
+        permit=_read_permit(mapping(status, "permit"), ref.uid),
+        latch=_read_latch(mapping(status, "killSwitch")) or Latch(),
+        status=status,
+    )
+
+
+def _read_spec(raw: Manifest) -> tuple[TradingBotSpec | None, str, str]:
+    try:
+        spec = TradingBotSpec.model_validate(dict(mapping(raw, "spec")))
+        return spec, "", digest_spec(spec)
+    except ValidationError as error:
+        return None, _explain(error), ""
+    except _UNREADABLE as error:
+        return None, f"spec cannot be read ({type(error).__name__})", ""
+
+
+def _explain(error: ValidationError) -> str:
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [
+        f"spec{''.join(f'.{part}' for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in found[:_MAX_REPORTED_ERRORS]
+    ]
+    more = len(found) - len(lines)
+    return "; ".join(lines) + (f"; and {more} more" if more else "")
+
+
+def _read_kill_switch(raw: Manifest) -> KillSwitchView:
+    switch = mapping(raw, "spec", "killSwitch")
+    try:
+        action = StopAction(text(switch, "action"))
+    except ValueError:
+        action = StopAction.CANCEL_ORDERS
+    return KillSwitchView(
+        engaged=switch.get("engaged", False) not in (False, None),
+        action=action,
+        reason=text(switch, "reason"),
+        rearm=text(switch, "rearm"),
+    )
+
+
+def _read_trader(part: Mapping[str, Any], uid: str) -> TraderReport | None:
+    if not uid or part.get("uid") != uid:
+        return None  # a late write for an earlier bot of this name
+    config = part.get("config")
+    try:
+        parsed_config = ConfigReport.model_validate(config) if isinstance(config, Mapping) else None
+    except _UNREADABLE:
+        parsed_config = None
+    return TraderReport(
+        state=text(part, "state"),
+        heartbeat_ns=parse_time_ns(part.get("heartbeatAt")),
+        config=parsed_config,
+        latch=_read_latch(mapping(part, "latch")),
+    )
+
+
+def _read_permit(part: Mapping[str, Any], uid: str) -> Permit | None:
+    try:
+        permit = Permit.model_validate(part) if part else None
+    except _UNREADABLE:
+        return None
+    return permit if permit is not None and permit.uid == uid else None
+
+
+def _read_latch(part: Mapping[str, Any]) -> Latch | None:
+    if not part:
+        return None
+    try:
+        return Latch.model_validate(part)
+    except _UNREADABLE:
+        # A latch that cannot be read in whole is still a latch, unless it says that it is none.
+        if part.get("state") == LatchState.ARMED:
+            return Latch()
+        return Latch(state=LatchState.STOPPING, id=text(part, "id"), source=text(part, "source"))

@@ -1,0 +1,105 @@
+"""What was seen: the newest version of each bot and child that a watch, a list or our own write has shown.
+
+Watch, list and the answers to our writes overtake each other. Resource versions decide what is newer, so that an old
+list does not bring back what is gone, and an old event does not hide what we have just written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tradingbot_api.labels import BOT as BOT_LABEL
+from tradingbot_api.labels import child_name
+from tradingbot_operator import kinds
+from tradingbot_operator.kinds import Key, Kind
+from tradingbot_operator.manifest import Manifest, mapping, name_of, namespace_of, resource_version_of, text
+
+_Place = tuple[str, str]
+"""Namespace and name."""
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """All objects of one kind."""
+
+    seen: dict[_Place, Manifest]
+    gone: dict[_Place, int]
+    """The version at which an object went, until a newer list has confirmed it."""
+    listed: dict[str | None, int]
+    """By namespace, None for all: what is older than the last list and not in it is not there any more."""
+
+
+class Store:
+    def __init__(self) -> None:
+        self._shelves = {kind: _Shelf({}, {}, {}) for kind in (kinds.BOT, *kinds.CHILDREN)}
+
+    def put(self, kind: Kind, manifest: Manifest) -> bool:
+        """Whether it is news."""
+        shelf, place, version = self._shelves[kind], _place(manifest), resource_version_of(manifest)
+        if version and version <= _known_version(shelf, place):
+            return False
+        shelf.seen[place] = _slim(manifest)
+        shelf.gone.pop(place, None)
+        return True
+
+    def remove(self, kind: Kind, manifest: Manifest) -> bool:
+        """Whether it was there. `manifest` as it was when it went."""
+        shelf, place, version = self._shelves[kind], _place(manifest), resource_version_of(manifest)
+        seen = shelf.seen.get(place)
+        if seen is not None and version and resource_version_of(seen) > version:
+            return False  # made again since
+        shelf.gone[place] = max(version, resource_version_of(seen))
+        return shelf.seen.pop(place, None) is not None
+
+    def replace(self, kind: Kind, manifests: Iterable[Manifest], *, version: int, namespace: str | None) -> None:
+        """A whole list as of `version`, of one namespace or of all (None)."""
+        shelf = self._shelves[kind]
+        listed = {_place(manifest): manifest for manifest in manifests}
+        for manifest in listed.values():
+            self.put(kind, manifest)
+        vanished = [
+            place
+            for place, seen in shelf.seen.items()
+            if place not in listed and namespace in (None, place[0]) and resource_version_of(seen) <= version
+        ]
+        for place in vanished:
+            del shelf.seen[place]
+        shelf.listed[namespace] = max(version, shelf.listed.get(namespace, 0))
+        shelf.gone = {place: at for place, at in shelf.gone.items() if at > version or namespace not in (None, place[0])}
+
+    def bot(self, key: Key) -> Manifest | None:
+        return self._shelves[kinds.BOT].seen.get((key.namespace, key.name))
+
+    def children(self, key: Key) -> dict[Kind, Manifest | None]:
+        """What is known under the children's derived names; a child without our labels is not known here."""
+        place = (key.namespace, child_name(key.name))
+        return {kind: self._shelves[kind].seen.get(place) for kind in kinds.CHILDREN}
+
+    def keys(self) -> list[Key]:
+        return [Key(*place) for place in self._shelves[kinds.BOT].seen]
+
+
+def bot_key(kind: Kind, manifest: Manifest) -> Key | None:
+    """Which bot an object is about; None for a child that does not say."""
+    if kind is kinds.BOT:
+        return Key(*_place(manifest))
+    bot = text(mapping(manifest, "metadata", "labels"), BOT_LABEL)
+    return Key(namespace_of(manifest), bot) if bot else None
+
+
+def _place(manifest: Manifest) -> _Place:
+    return namespace_of(manifest), name_of(manifest)
+
+
+def _known_version(shelf: _Shelf, place: _Place) -> int:
+    seen = shelf.seen.get(place)
+    if seen is not None:
+        return resource_version_of(seen)
+    return max(shelf.gone.get(place, 0), shelf.listed.get(None, 0), shelf.listed.get(place[0], 0))
+
+
+def _slim(manifest: Manifest) -> Manifest:
+    """Without managedFields, which are half of the bytes and decide nothing here."""
+    metadata = {key: value for key, value in mapping(manifest, "metadata").items() if key != "managedFields"}
+    return manifest | {"metadata": metadata}

@@ -1,0 +1,49 @@
+"""NOTES.txt: what the platform engineer reads after the installation, and can paste."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+import pytest
+import yaml
+
+from tradingbot_api.objects import TradingBot
+
+VENUE = {"restUrl": "http://venue:8080/api/v3", "streamUrl": "ws://venue:8080/ws"}
+
+
+def example_bot(notes: str) -> dict:
+    """The object between `<<BOT` and `BOT`."""
+    return yaml.safe_load(textwrap.dedent(re.search(r"<<BOT\n(.*?)\n *BOT\n", notes, re.DOTALL)[1]))
+
+
+@pytest.mark.parametrize(
+    ("values", "namespace"), [({}, "default"), ({"watch": {"namespaces": ["desk-a", "desk-b"]}}, "desk-a")]
+)
+def test_example_bot_is_valid_and_in_a_namespace_that_is_served(chart, values, namespace):
+    bot = example_bot(chart.render_notes(values))
+    assert bot["metadata"].pop("namespace") == namespace
+    TradingBot.model_validate({"spec": bot["spec"]})
+
+
+def test_notes_say_which_bots_are_served_and_under_which_installation(chart):
+    assert "all namespaces" in chart.render_notes()
+    notes = chart.render_notes({"watch": {"namespaces": ["desk-a", "desk-b"]}, "installation": "tokyo"})
+    assert "bots in desk-a, desk-b" in notes
+    assert "tokyo" in notes
+
+
+def test_notes_say_which_test_venues_are_known(chart):
+    assert "Sandbox wait" in chart.render_notes()
+    assert "binance/sandbox" in chart.render_notes({"exchanges": {"binance": {"sandbox": VENUE}}})
+
+
+def test_notes_warn_of_what_was_left_out(chart):
+    notes = chart.render_notes({"crds": {"enabled": False}, "rbac": {"create": False}})
+    assert "crds.enabled=false" in notes
+    assert "rbac.create=false" in notes
+
+
+def test_notes_say_that_uninstalling_stops_no_bot(chart):
+    assert "Uninstalling stops no bot" in chart.render_notes()

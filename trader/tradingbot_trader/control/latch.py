@@ -1,0 +1,168 @@
+"""PURE. The latch of a stop: what engages it, what releases it.
+
+Read from the raw object, whatever else is wrong with it: a stop must not wait for a valid spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tradingbot_api.conditions import LatchState
+from tradingbot_api.spec import StopAction
+
+_SEVERITY = {StopAction.REDUCE_ONLY: 0, StopAction.CANCEL_ORDERS: 1, StopAction.FLATTEN: 2}
+KILL_SWITCH = "KillSwitch"
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """One source that asks for a stop now."""
+
+    source: str
+    """KillSwitch, or TradingHalt/NAME."""
+    action: StopAction
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedLatch:
+    """A latch that the object's status tells of: of an earlier trader with another store, or minted by the operator."""
+
+    id: str
+    action: StopAction
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveLatch:
+    """What is latched now, as far as deciding needs it."""
+
+    id: str
+    action: StopAction
+
+
+@dataclass(frozen=True, slots=True)
+class Engage:
+    """Latch. `id` is empty when a new one is to be minted."""
+
+    id: str
+    source: str
+    action: StopAction
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Escalate:
+    """Already latched, and now a stricter action is asked for."""
+
+    action: StopAction
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    id: str
+
+
+def read_kill_switch(raw: Mapping[str, Any]) -> StopRequest | None:
+    """The bot's own kill switch. Anything but a plain `false` counts as engaged: a stop is never lost."""
+    switch = _mapping(_mapping(raw.get("spec")).get("killSwitch"))
+    if switch.get("engaged", False) in (False, None):
+        return None
+    return StopRequest(KILL_SWITCH, _action(switch.get("action")), _text(switch.get("reason")))
+
+
+def read_rearm(raw: Mapping[str, Any]) -> str:
+    """The latch id that a person wants released; empty for none."""
+    return _text(_mapping(_mapping(raw.get("spec")).get("killSwitch")).get("rearm"))
+
+
+def is_suspended(raw: Mapping[str, Any]) -> bool:
+    """`spec.suspend`, with anything but a plain `false` read as true."""
+    return _mapping(raw.get("spec")).get("suspend", False) not in (False, None)
+
+
+def read_halts(raw: Mapping[str, Any], halts: Sequence[Mapping[str, Any]]) -> list[StopRequest]:
+    """The TradingHalts that match this bot; a selector that cannot be read matches, the stricter side."""
+    return [
+        StopRequest(
+            f"TradingHalt/{_text(_mapping(halt.get('metadata')).get('name'))}",
+            _action(_mapping(halt.get("spec")).get("action")),
+            _text(_mapping(halt.get("spec")).get("reason")),
+        )
+        for halt in halts
+        if _matches(raw, _mapping(halt.get("spec")))
+    ]
+
+
+def read_reported(raw: Mapping[str, Any]) -> ReportedLatch | None:
+    """The latch in `status`, the trader's own before the operator's mirror; None when neither tells of one.
+
+    A report that carries another uid speaks of an earlier bot of this name and is ignored.
+    """
+    uid = _mapping(raw.get("metadata")).get("uid")
+    status = _mapping(raw.get("status"))
+    trader = _mapping(status.get("trader"))
+    own = _mapping(trader.get("latch")) if trader.get("uid") == uid else {}
+    for latch in (own, _mapping(status.get("killSwitch"))):
+        if latch.get("id") and latch.get("state", LatchState.ARMED) != LatchState.ARMED:
+            return ReportedLatch(
+                _text(latch["id"]), _action(latch.get("action")), _text(latch.get("reason")), _text(latch.get("source"))
+            )
+    return None
+
+
+def decide(
+    active: ActiveLatch | None,
+    requests: Sequence[StopRequest],
+    *,
+    rearm: str,
+    reported: ReportedLatch | None,
+    released_ids: Collection[str],
+) -> Engage | Escalate | Release | None:
+    """What the latch does now. It is released only by its own id and only when every source is off."""
+    strictest = max(requests, key=lambda request: _SEVERITY[request.action], default=None)
+    if reported is not None and (reported.id in released_ids or reported.id == rearm):
+        reported = None  # the status is older than the release, or a person releases what only the status remembers
+    if active is None:
+        if strictest is not None:
+            return Engage(reported.id if reported else "", strictest.source, strictest.action, strictest.reason)
+        if reported is not None:
+            return Engage(reported.id, reported.source or KILL_SWITCH, reported.action, reported.reason)
+        return None
+    if strictest is not None:
+        if _SEVERITY[strictest.action] > _SEVERITY[active.action]:
+            return Escalate(strictest.action, strictest.source)
+        return None
+    return Release(active.id) if rearm == active.id else None
+
+
+def _matches(raw: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    metadata = _mapping(raw.get("metadata"))
+    namespaces, bots = spec.get("namespaces") or [], spec.get("bots") or []
+    wanted = _mapping(_mapping(spec.get("selector")).get("matchLabels"))
+    labels = _mapping(metadata.get("labels"))
+    return (
+        (not namespaces or metadata.get("namespace") in namespaces)
+        and (not bots or metadata.get("name") in bots)
+        and all(labels.get(key) == value for key, value in wanted.items())
+    )
+
+
+def _action(value: object) -> StopAction:
+    """An unknown action is CancelOrders: it takes all orders away, and sells nothing that nobody asked to sell."""
+    try:
+        return StopAction(str(value))
+    except ValueError:
+        return StopAction.CANCEL_ORDERS
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,62 @@
+"""PURE. The trading state: the strictest that any cause asks for. Every send passes by it (risk engine and gateway)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tradingbot_api.conditions import TradingState
+
+
+class Cause(StrEnum):
+    """What holds the state above Active. The name is what the person on duty reads in `status.trader.stateReasons`."""
+
+    LATCHED = "Latched"
+    """A stop is latched; only a person releases it."""
+    NO_CONFIG = "NoConfig"
+    """No spec was ever accepted."""
+    NO_PERMIT = "NoPermit"
+    """The operator has granted nothing to this bot, or to another one of its name."""
+    CONTROL_PLANE_LOST = "ControlPlaneLost"
+    """No contact with the API server for `killSwitch.controlPlaneTimeout`: a stop could not reach us."""
+    FEED_LOST = "FeedLost"
+    """No market data for a symbol."""
+    BOT_DELETED = "BotDeleted"
+    """Our TradingBot is gone, or another one has its name."""
+    SUSPENDED = "Suspended"
+    """`spec.suspend` asks for no pod at all; until it is gone nothing new is risked."""
+    TERMINATING = "Terminating"
+    """SIGTERM: resting entries are cancelled, then the process ends."""
+    LEASE_LOST = "LeaseLost"
+    """Another trader of this bot may be running."""
+    STORE_UNWRITABLE = "StoreUnwritable"
+    """What is sent could not be recorded."""
+
+
+_STATE = {
+    Cause.LATCHED: TradingState.REDUCE_ONLY,
+    Cause.NO_CONFIG: TradingState.REDUCE_ONLY,
+    Cause.NO_PERMIT: TradingState.REDUCE_ONLY,
+    Cause.CONTROL_PLANE_LOST: TradingState.REDUCE_ONLY,
+    Cause.FEED_LOST: TradingState.REDUCE_ONLY,
+    Cause.BOT_DELETED: TradingState.REDUCE_ONLY,
+    Cause.SUSPENDED: TradingState.REDUCE_ONLY,
+    Cause.TERMINATING: TradingState.REDUCE_ONLY,
+    Cause.LEASE_LOST: TradingState.HALTED,
+    Cause.STORE_UNWRITABLE: TradingState.HALTED,
+}
+_STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCE_ONLY: 1, TradingState.HALTED: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    state: TradingState
+    causes: tuple[Cause, ...]
+
+
+def judge(causes: Iterable[Cause]) -> Verdict:
+    """The state that these causes together ask for; a cause without a row is Halted, the stricter side."""
+    present = tuple(sorted(set(causes)))
+    states = [_STATE.get(cause, TradingState.HALTED) for cause in present]
+    return Verdict(max(states, key=_STRICTNESS.__getitem__, default=TradingState.ACTIVE), present)

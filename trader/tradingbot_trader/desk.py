@@ -1,0 +1,216 @@
+"""SHELL. The only way from a wish to an order, and from an event back into the books. Between strategy and gateway.
+
+size -> decide (and reserve) -> record durably -> send; event -> engine and ledger -> record durably. It holds no rule:
+sizing, limits and the state machine are pure and stand in orders/ and risk/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+import structlog
+
+from tradingbot_trader.book.audit import AuditKind
+from tradingbot_trader.book.pnl import PnlTrack
+from tradingbot_trader.book.store import Store, Transaction
+from tradingbot_trader.clock import Clock
+from tradingbot_trader.errors import StopTrading, UnknownOrder
+from tradingbot_trader.metrics import Metrics
+from tradingbot_trader.orders.client_id import ClientOrderIds
+from tradingbot_trader.orders.machine import Order, Transition
+from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState, Purpose
+from tradingbot_trader.orders.sizing import (
+    Draft,
+    NoOrder,
+    NoOrderReason,
+    entries_to_cancel,
+    size_exit,
+    size_order,
+)
+from tradingbot_trader.risk.engine import Conditions, Decision, RiskEngine
+from tradingbot_trader.strategy.base import Target
+
+_log = structlog.get_logger("desk")
+EXIT_PACE_NS = 1_000_000_000
+"""An exit that the market did not take is tried again this much later, not in a storm of orders."""
+CANCEL_PACE_NS = 5_000_000_000
+"""A cancel that was not answered is asked for again this much later."""
+
+
+class Gateway(Protocol):
+    """Where orders go: the paper gateway now, the venue's later. Answers by OrderEvents, never by a return value."""
+
+    def submit(self, intent: Intent, now_ns: int) -> None: ...
+    def cancel(self, client_order_id: str, now_ns: int) -> bool: ...
+
+
+class Desk:
+    """One book of one bot. Synchronous: between a decision and its record nothing else can happen."""
+
+    def __init__(
+        self,
+        *,
+        engine: RiskEngine,
+        store: Store,
+        ids: ClientOrderIds,
+        clock: Clock,
+        metrics: Metrics,
+        conditions: Callable[[str], Conditions],
+        on_store_failure: Callable[[StopTrading], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        """`conditions` is asked for a symbol at each decision; `on_change` is told after each event of an order."""
+        self.engine = engine
+        self.store = store
+        self._ids, self._clock, self._metrics = ids, clock, metrics
+        self._conditions, self._on_store_failure, self._on_change = conditions, on_store_failure, on_change
+        self._gateway: Gateway | None = None
+        self._exit_asked_ns: dict[str, int] = {}
+        self._cancel_asked_ns: dict[str, int] = {}
+        self.pnl = PnlTrack.from_counters(store.counters(store.book))
+        self.orders_sent = store.count_orders(store.book)
+        self.denials = store.count_audit(AuditKind.ORDER_DENIED, store.book)
+
+    def connect(self, gateway: Gateway) -> None:
+        """The gateway is made after the desk, because it reports to it."""
+        self._gateway = gateway
+
+    def pursue(self, symbol: str, target: Target) -> Decision | NoOrder:
+        """One step towards the target. Open entries that the target no longer wants are cancelled first."""
+        self.cancel(entries_to_cancel(target, symbol, self.engine.orders.values()))
+        conditions = self._conditions(symbol)
+        sized = size_order(target, self.engine.observe(symbol, conditions), conditions.limits)
+        return self._place(sized, conditions)
+
+    def exit(self, symbol: str, reason: str) -> Decision | NoOrder | None:
+        """Sell all that is held of the symbol, as far as the market takes it. None: it was tried a moment ago."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._exit_asked_ns.get(symbol, -EXIT_PACE_NS) < EXIT_PACE_NS:
+            return None
+        self._exit_asked_ns[symbol] = now_ns
+        conditions = self._conditions(symbol)
+        sized = size_exit(self.engine.observe(symbol, conditions), conditions.limits, reason=reason)
+        return self._place(sized, conditions)
+
+    def cancel(self, client_order_ids: Iterable[str]) -> None:
+        """Ask for the end of these orders, once for a while."""
+        now_ns, monotonic_ns = self._clock.now_ns(), self._clock.monotonic_ns()
+        for order_id in client_order_ids:
+            if monotonic_ns - self._cancel_asked_ns.get(order_id, -CANCEL_PACE_NS) >= CANCEL_PACE_NS:
+                self._cancel_asked_ns[order_id] = monotonic_ns
+                self._required_gateway.cancel(order_id, now_ns)
+
+    def open_orders(self, *, entries_only: bool = False) -> list[Order]:
+        return [
+            order
+            for order in self.engine.orders.values()
+            if order.state.is_open and (not entries_only or order.intent.purpose is Purpose.ENTRY)
+        ]
+
+    def is_tradable(self, symbol: str) -> bool:
+        """Whether what is held of the symbol is large enough to be sold."""
+        return symbol in self.engine.held_symbols and self.engine.ledger.position(symbol).quantity_base > 0
+
+    def on_event(self, event: OrderEvent) -> None:
+        """Called by the gateway. The books change in memory and on disk; what the disk refuses stops trading."""
+        try:
+            transition = self.engine.apply(event)
+        except UnknownOrder:
+            _log.error("event_of_unknown_order", client_order_id=event.client_order_id, state=event.state)
+            return
+        if transition.is_changed:
+            self._record(transition, event)
+            self._metrics.orders.labels(event.state.value).inc()
+            if not transition.order.state.is_open:
+                self._cancel_asked_ns.pop(event.client_order_id, None)
+            if transition.new_fill is not None:
+                fill = transition.new_fill
+                self._metrics.fills.labels(fill.symbol, fill.side.value).inc()
+                _log.info("fill", symbol=fill.symbol, side=fill.side, quantity=fill.quantity_base, price=fill.price)
+            self._on_change()
+
+    def mark(self, prices: Mapping[str, Decimal], now_ns: int) -> None:
+        """Follow the P&L at these prices. A new peak or a new day is made durable: no restart may forget them."""
+        before, self.pnl = self.pnl, self.pnl.observe(self.engine.ledger.total_quote(prices), now_ns)
+        if (self.pnl.peak_quote, self.pnl.day) != (before.peak_quote, before.day):
+            self.record(lambda tx: tx.put_counters(self.pnl.to_counters()))
+
+    def record(self, write: Callable[[Transaction], object]) -> bool:
+        """One transaction. False: the disk refused, and whoever listens has been told to stop trading."""
+        try:
+            with self.store.transaction(self._clock.now_ns()) as tx:
+                write(tx)
+        except StopTrading as error:
+            self._on_store_failure(error)
+            return False
+        return True
+
+    def _place(self, sized: Draft | NoOrder, conditions: Conditions) -> Decision | NoOrder:
+        if isinstance(sized, NoOrder):
+            if sized.reason not in (NoOrderReason.ON_TARGET, NoOrderReason.NOTHING_HELD):
+                self._metrics.decisions.labels("none", sized.reason.value).inc()
+            return sized
+        intent = sized.to_intent(self._ids.take(), book=self.store.book, now_ns=conditions.now_ns)
+        decision = self.engine.decide(intent, conditions)
+        if decision.is_approved:
+            self._send(decision)
+        else:
+            self.denials += 1
+            reasons = [denial.reason.value for denial in decision.denials]
+            self._metrics.decisions.labels("denied", reasons[0]).inc()
+            _log.info("order_denied", symbol=intent.symbol, purpose=intent.purpose, reasons=reasons)
+            self.record(lambda tx: tx.put_audit(AuditKind.ORDER_DENIED, decision.to_data()))
+        return decision
+
+    def _send(self, decision: Decision) -> None:
+        intent = decision.intent
+
+        def write(tx: Transaction) -> None:
+            tx.put_intent(intent)
+            tx.put_audit(AuditKind.ORDER_APPROVED, decision.to_data())
+
+        if not self.record(write):
+            # Not recorded, so not sent. The engine gives its room back.
+            self.engine.apply(OrderEvent(intent.client_order_id, OrderState.DENIED, intent.created_ns, reason="store"))
+            return
+        self.orders_sent += 1
+        self._metrics.decisions.labels("approved", intent.purpose.value).inc()
+        _log.info(
+            "order_sent",
+            symbol=intent.symbol,
+            side=intent.side,
+            quantity=intent.quantity_base,
+            price=intent.price,
+            client_order_id=intent.client_order_id,
+            reason=intent.reason,
+        )
+        self._required_gateway.submit(intent, self._clock.now_ns())
+
+    def _record(self, transition: Transition, event: OrderEvent) -> None:
+        def write(tx: Transaction) -> None:
+            tx.put_event(event, transition.order)
+            if transition.new_fill is not None:
+                tx.put_audit(AuditKind.FILL, {"fill": transition.new_fill})
+                tx.put_counters(self.pnl.to_counters())
+            tx.put_audit(
+                AuditKind.ORDER_EVENT,
+                {
+                    "clientOrderId": event.client_order_id,
+                    "event": event.state,
+                    "state": transition.order.state,
+                    "filledBase": transition.order.filled_base,
+                    "reason": event.reason,
+                },
+            )
+            if transition.illegal is not None:
+                tx.put_audit(AuditKind.ILLEGAL_TRANSITION, {"message": str(transition.illegal)})
+
+        self.record(write)
+
+    @property
+    def _required_gateway(self) -> Gateway:
+        if self._gateway is None:
+            raise RuntimeError("the desk was used before its gateway was connected")
+        return self._gateway

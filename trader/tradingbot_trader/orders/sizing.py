@@ -1,0 +1,183 @@
+"""PURE. From what a strategy wants to hold to the order that gets there, or why there is none. Before the risk engine.
+
+Level-triggered: a target is asked for again at each candle, and what is held or on its way already counts. A position
+above a target that is not 0 is left alone, because a limit that was lowered never sells (DESIGN, "Permit").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, Context, Decimal
+from enum import StrEnum
+
+from tradingbot_trader.orders.machine import Order
+from tradingbot_trader.orders.order import BookName, Intent, OrderType, Purpose, Side, TimeInForce
+from tradingbot_trader.risk.limits import Limits, required_entry_quote
+from tradingbot_trader.risk.observed import HUNDRED, ONE, Observed
+from tradingbot_trader.strategy.base import Target
+
+ZERO = Decimal(0)
+_DOWN = Context(prec=28, rounding=ROUND_DOWN)
+"""A quotient that was rounded up would be one step too many at the very edge of a limit."""
+
+
+class NoOrderReason(StrEnum):
+    ON_TARGET = "OnTarget"
+    NOTHING_HELD = "NothingHeld"
+    EXIT_OPEN = "ExitOpen"
+    """A sell of the symbol is on its way."""
+    DUST = "Dust"
+    """What is held is too small to sell."""
+    NO_PRICE = "NoPrice"
+    NO_ROOM = "NoRoom"
+    """The limits leave less now than the venue takes."""
+    OUTSIDE_COLLAR = "OutsideCollar"
+    """The strategy's offset is larger than `risk.priceCollarPercent`."""
+    LIMITS_BELOW_VENUE_MINIMUM = "LimitsBelowVenueMinimum"
+
+
+@dataclass(frozen=True, slots=True)
+class NoOrder:
+    reason: NoOrderReason
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An intent that has no id yet."""
+
+    symbol: str
+    side: Side
+    purpose: Purpose
+    time_in_force: TimeInForce
+    quantity_base: Decimal
+    price: Decimal
+    reason: str
+    type: OrderType = OrderType.LIMIT
+
+    def to_intent(self, client_order_id: str, *, book: BookName, now_ns: int) -> Intent:
+        return Intent(
+            client_order_id=client_order_id,
+            book=book,
+            symbol=self.symbol,
+            side=self.side,
+            type=self.type,
+            time_in_force=self.time_in_force,
+            purpose=self.purpose,
+            quantity_base=self.quantity_base,
+            price=self.price,
+            created_ns=now_ns,
+            reason=self.reason,
+        )
+
+
+def size_order(target: Target, seen: Observed, limits: Limits) -> Draft | NoOrder:
+    """The next order on the way to the target. `seen` is `RiskEngine.observe` of the same moment."""
+    if target.allocation == 0:
+        return size_exit(seen, limits, reason=target.reason)
+    return size_entry(target, seen, limits)
+
+
+def size_exit(seen: Observed, limits: Limits, *, reason: str) -> Draft | NoOrder:
+    """Sell all that is held and not being sold yet, at once or not at all, at the last price less the slippage."""
+    if seen.held_base <= 0:
+        return NoOrder(NoOrderReason.NOTHING_HELD)
+    if not seen.price:
+        return NoOrder(NoOrderReason.NO_PRICE)
+    rules = seen.instrument
+    price = rules.round_price_up(seen.price * (ONE - _slippage_percent(seen, limits) / HUNDRED))
+    quantity = _tradable(seen.sellable_base, seen)
+    if quantity <= 0 or quantity < rules.min_quantity_base or quantity * price < rules.min_notional_quote:
+        if seen.selling_base > 0:
+            return NoOrder(NoOrderReason.EXIT_OPEN)
+        return NoOrder(NoOrderReason.DUST, f"{seen.held_base:f} {rules.base} is less than {rules.symbol} can trade")
+    return Draft(seen.symbol, Side.SELL, Purpose.EXIT, TimeInForce.IOC, quantity, price, reason)
+
+
+def size_entry(target: Target, seen: Observed, limits: Limits) -> Draft | NoOrder:
+    """Buy what is missing to the target, as far as every limit that depends on size has room now."""
+    if not seen.price:
+        return NoOrder(NoOrderReason.NO_PRICE)
+    if seen.selling_base > 0:
+        return NoOrder(NoOrderReason.EXIT_OPEN)
+    price = _entry_price(target, seen, limits)
+    if price is None:
+        asked, collar = target.limit_offset_percent, limits.price_collar_percent
+        return NoOrder(NoOrderReason.OUTSIDE_COLLAR, f"offset {asked} percent, collar {collar} percent")
+    most = min(limits.max_position_quote, limits.max_exposure_quote, limits.max_leveraged_quote)
+    missing = target.allocation * most - seen.position_quote
+    required = required_entry_quote(seen.instrument, limits, seen.costs, price)
+    if limits.largest_entry_quote < required:
+        text = f"the limits allow entries of {limits.largest_entry_quote:f}, {seen.symbol} needs {required:f}"
+        return NoOrder(NoOrderReason.LIMITS_BELOW_VENUE_MINIMUM, text)
+    if missing <= 0:
+        return NoOrder(NoOrderReason.ON_TARGET)
+    quantity = _tradable(_DOWN.divide(min(missing, _room_quote(seen, limits)), price * seen.costs.reserve_factor), seen)
+    if _is_large_enough(quantity, price, required, seen):
+        time_in_force = TimeInForce.IOC if target.limit_offset_percent is None else TimeInForce.GTC
+        return Draft(seen.symbol, Side.BUY, Purpose.ENTRY, time_in_force, quantity, price, target.reason)
+    if missing < required:
+        return NoOrder(NoOrderReason.ON_TARGET, f"{missing:f} is missing, less than an order needs")
+    return NoOrder(NoOrderReason.NO_ROOM, f"the limits leave {quantity * price:f}, {seen.symbol} needs {required:f}")
+
+
+def entries_to_cancel(target: Target, symbol: str, orders: Iterable[Order]) -> list[str]:
+    """Client order ids of open entries that a target of 0 no longer wants: they would fill after the exit."""
+    if target.allocation > 0:
+        return []
+    return [
+        order.client_order_id
+        for order in orders
+        if order.intent.symbol == symbol and order.intent.purpose is Purpose.ENTRY and order.state.is_open
+    ]
+
+
+def _slippage_percent(seen: Observed, limits: Limits) -> Decimal:
+    return min(seen.costs.slippage_percent, limits.price_collar_percent)
+
+
+def _entry_price(target: Target, seen: Observed, limits: Limits) -> Decimal | None:
+    """Rounded so that it stays inside its bound; None when the asked offset lies outside the collar."""
+    rules, last = seen.instrument, seen.price or ZERO
+    if target.limit_offset_percent is None:
+        return rules.round_price_down(last * (ONE + _slippage_percent(seen, limits) / HUNDRED))
+    if target.limit_offset_percent > limits.price_collar_percent:
+        return None
+    wanted = last * (ONE - target.limit_offset_percent / HUNDRED)
+    price = rules.round_price_down(wanted)
+    lowest = last * (ONE - limits.price_collar_percent / HUNDRED)
+    return price if price >= lowest else rules.round_price_up(wanted)
+
+
+def _room_quote(seen: Observed, limits: Limits) -> Decimal:
+    """What the limits other than the symbol's own leave; the order's own limit is on its bare notional."""
+    rooms = [
+        limits.max_order_notional_quote * seen.costs.reserve_factor,
+        limits.max_exposure_quote - seen.exposure_quote,
+        limits.max_leveraged_quote - seen.exposure_quote,
+    ]
+    if limits.max_daily_notional_quote is not None:
+        rooms.append(limits.max_daily_notional_quote - seen.day_turnover_quote)
+    if seen.cash_quote is not None:
+        rooms.append(seen.cash_quote)
+    return max(min(rooms), ZERO)
+
+
+def _tradable(quantity_base: Decimal, seen: Observed) -> Decimal:
+    """Rounded down to the step, and not above the venue's largest order."""
+    rules = seen.instrument
+    if rules.max_quantity_base is not None:
+        quantity_base = min(quantity_base, rules.max_quantity_base)
+    return rules.round_quantity_down(max(quantity_base, ZERO))
+
+
+def _is_large_enough(quantity_base: Decimal, price: Decimal, required_quote: Decimal, seen: Observed) -> bool:
+    rules = seen.instrument
+    whole = (quantity_base + max(seen.held_base, ZERO)) * price
+    return (
+        quantity_base > 0
+        and quantity_base >= rules.min_quantity_base
+        and quantity_base * price >= rules.min_notional_quote
+        and whole >= required_quote
+    )

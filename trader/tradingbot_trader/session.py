@@ -1,0 +1,271 @@
+"""SHELL. One life of the trader's process: lease, store, trading, report, and an orderly end.
+
+Nothing is traded, and nothing said, before the lease is ours and the store is open. A trader that cannot trade (a
+foreign volume, a venue without an adapter) stays up, idle and unready, and says why: an exit would only be restarted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from tradingbot_api.conditions import ConfigReason
+from tradingbot_api.spec import MINUTE_NS, ExchangeId, KillSwitch, Network
+from tradingbot_api.status import ConfigReport, TraderStatus
+from tradingbot_trader.book.audit import AuditKind
+from tradingbot_trader.book.store import Identity, Store
+from tradingbot_trader.clock import Clock
+from tradingbot_trader.control.configuration import ConfigRefused, Configurator
+from tradingbot_trader.control.kube import KubeApi, Raw
+from tradingbot_trader.control.permit import MODES
+from tradingbot_trader.control.tenant import Tenant
+from tradingbot_trader.control.watch import ControlWatch
+from tradingbot_trader.errors import RefuseToStart, StoreLocked, StoreUnwritable
+from tradingbot_trader.metrics import Metrics, picture
+from tradingbot_trader.orders.client_id import ClientOrderIds, hash_bot
+from tradingbot_trader.orders.order import BookName
+from tradingbot_trader.report import Reporter
+from tradingbot_trader.risk.observed import Costs
+from tradingbot_trader.status import Books, Self, build_idle, build_status
+from tradingbot_trader.trading import Trading, World
+from tradingbot_trader.venues.port import MarketDataPort
+
+_log = structlog.get_logger("session")
+DRAIN_SECONDS = 10.0
+"""How long a stopping trader waits for its cancels; far below the pod's grace period of 60 s."""
+STORE_RETRY_SECONDS = 5.0
+PAPER_ACCOUNT = "paper"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that the pod template fixes."""
+
+    namespace: str
+    name: str
+    pod: str
+    installation: str
+    exchange: ExchangeId
+    network: Network
+    book: BookName
+    store: Path
+    version: str
+
+
+class Session:
+    """`run` until `stopping` is set; then drain, report, give the lease back, close the store."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        kube: KubeApi,
+        port: MarketDataPort | ConfigRefused,
+        clock: Clock,
+        jitter: random.Random,
+        metrics: Metrics,
+    ) -> None:
+        """`port` may be the reason why this pod has no market at all."""
+        self._settings, self._kube, self._port = settings, kube, port
+        self._clock, self._metrics = clock, metrics
+        self._tenant = Tenant(kube, clock, jitter, identity=settings.pod)
+        self._watch = ControlWatch(kube, clock, jitter, self._on_control, poll_seconds=self._poll_seconds)
+        self._reporter = Reporter(kube, clock, self._build_status)
+        self._started_ns = clock.now_ns()
+        self._bot: Raw | None = None
+        self._halts: list[Raw] | None = None
+        self._store: Store | None = None
+        self._trading: Trading | None = None
+        self._idle: ConfigRefused | None = port if isinstance(port, ConfigRefused) else None
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        tasks = [
+            asyncio.create_task(self._tenant.run(), name="lease"),
+            asyncio.create_task(self._watch.run(), name="watch"),
+            asyncio.create_task(self._reporter.run(), name="report"),
+            asyncio.create_task(self._trade(), name="trade"),
+        ]
+        stopped = asyncio.create_task(stopping.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()  # none of them ends by itself: what ended it is for whoever started us
+            await self._end(tasks[3])
+        finally:
+            for task in (stopped, *tasks):
+                task.cancel()
+            await asyncio.gather(stopped, *tasks, return_exceptions=True)
+            if self._store is not None:
+                self._store.close()
+
+    def problem(self) -> str:
+        """Why the trader is not ready, in one line; empty when it is."""
+        trading = self._trading
+        if self._idle is not None:
+            return f"{self._idle.reason}: {self._idle.message}"
+        if trading is None:
+            return "waiting for the lease and the store"
+        if trading.configuration is None:
+            return f"no configuration: {trading.config.reason} {trading.config.message}"
+        if trading.store_failure:
+            return trading.store_failure
+        if not self._tenant.holds():
+            return "the lease is not held"
+        if trading.driver.lost:
+            return f"no market data of {', '.join(sorted(trading.driver.lost))}"
+        return ""
+
+    def observe(self) -> None:
+        """Bring the gauges up to date; called before each scrape."""
+        metrics, trading = self._metrics, self._trading
+        metrics.contact.set(self._contact_age_seconds())
+        if trading is None or self._store is None:
+            return
+        engine, prices = trading.desk.engine, {s: t.price for s, t in trading.driver.prices.items()}
+        metrics.dropped.set(trading.dropped_messages)
+        for symbol, position in engine.ledger.positions.items():
+            metrics.position.labels(symbol).set(picture(position.quantity_base))
+        metrics.exposure.set(picture(engine.exposure_quote))
+        metrics.limit.set(picture(trading.mandate.grant.limit_quote))
+        metrics.realized.set(picture(engine.ledger.realized_quote))
+        metrics.unrealized.set(picture(engine.ledger.unrealized_quote(prices)))
+        metrics.fees.set(picture(engine.ledger.fees_quote))
+        metrics.active.set(not trading.verdict.causes)
+        metrics.latched.set(trading.stop.is_latched)
+        metrics.config_accepted.set(trading.config.accepted)
+        metrics.audit.set(self._store.audit_head.sequence)
+        metrics.epoch.set(self._store.epoch)
+
+    def _on_control(self, bot: Raw | None, halts: list[Raw] | None) -> None:
+        self._bot, self._halts = bot, halts
+        if self._trading is not None:
+            self._trading.look(bot, halts)
+        elif self._idle is not None:
+            self._reporter.urge()
+
+    async def _trade(self) -> None:
+        """From the lease to the market. Comes back only by an exception."""
+        if isinstance(self._port, ConfigRefused):
+            await asyncio.Event().wait()
+            return
+        while not self._tenant.holds() or self._bot is None:
+            await self._clock.sleep(0.05)
+        store = await self._open_store()
+        self._store = store
+        tenure = self._tenant.tenure
+        epoch = store.begin_epoch(tenure.transitions if tenure else 0, self._clock.now_ns())
+        settings = self._settings
+        costs = Costs()
+        trading = Trading(
+            store,
+            World(
+                clock=self._clock,
+                port=self._port,
+                holds_lease=self._tenant.holds,
+                contact_age_seconds=self._contact_age_seconds,
+                urge_report=self._reporter.urge,
+            ),
+            Configurator(self._port, exchange=settings.exchange, network=settings.network, costs=costs),
+            ClientOrderIds(hash_bot(settings.installation, settings.namespace, settings.name), epoch),
+            costs,
+            self._metrics,
+        )
+        data = {"version": settings.version, "pod": settings.pod, "epoch": epoch, "book": settings.book.value}
+        trading.desk.record(lambda tx: tx.put_audit(AuditKind.STARTED, data))
+        _log.info("started", epoch=epoch, fills=trading.desk.engine.ledger.fill_count)
+        self._trading, self._idle = trading, None
+        trading.look(self._bot, self._halts)
+        await trading.run()
+
+    async def _open_store(self) -> Store:
+        """Until it opens: what is wrong with it is reported, and tried again, because a person may repair it."""
+        settings = self._settings
+        identity = Identity(
+            installation=settings.installation,
+            namespace=settings.namespace,
+            name=settings.name,
+            venue=settings.exchange.value,
+            network=settings.network.value,
+        )
+        while True:
+            try:
+                return Store.open(
+                    settings.store,
+                    identity,
+                    book=settings.book,
+                    account=PAPER_ACCOUNT,
+                    now_ns=self._clock.now_ns(),
+                )
+            except (RefuseToStart, StoreUnwritable) as error:
+                _log.error("store_not_opened", error=str(error), retry_seconds=STORE_RETRY_SECONDS)
+                if not isinstance(error, StoreLocked):  # an old process that is still ending is no news
+                    self._idle = ConfigRefused(ConfigReason.STORE_MISMATCH, str(error))
+                    self._reporter.urge()
+                await self._clock.sleep(STORE_RETRY_SECONDS)
+
+    async def _end(self, trade: asyncio.Task[None]) -> None:
+        """After SIGTERM: nothing new is risked, what rests is cancelled, then the last word is said."""
+        trading = self._trading
+        if trading is not None:
+            await trading.drain(DRAIN_SECONDS)
+            left = len(trading.desk.open_orders())
+            trading.desk.record(lambda tx: tx.put_audit(AuditKind.STOPPED, {"openOrders": left}))
+            _log.info("drained", open_orders=left)
+        trade.cancel()
+        await asyncio.gather(trade, return_exceptions=True)
+        if trading is not None:
+            await self._reporter.write()
+        await self._tenant.release()
+
+    def _build_status(self) -> TraderStatus | None:
+        bot, trading, settings = self._bot, self._trading, self._settings
+        if bot is None or not self._tenant.holds():
+            return None
+        uid = trading.uid if trading is not None else bot["metadata"]["uid"]
+        who = Self(
+            uid=uid,
+            pod=settings.pod,
+            version=settings.version,
+            mode=MODES[settings.book],
+            started_ns=self._started_ns,
+        )
+        now_ns = self._clock.now_ns()
+        if trading is None or self._store is None:
+            if self._idle is None:
+                return None
+            generation = int(bot["metadata"]["generation"])
+            report = ConfigReport(
+                generation=generation, accepted=False, reason=self._idle.reason, message=self._idle.message
+            )
+            return build_idle(who, report, now_ns=now_ns)
+        desk = trading.desk
+        books = Books(
+            epoch=self._store.epoch,
+            ledger=desk.engine.ledger,
+            pnl=desk.pnl,
+            prices={symbol: trusted.price for symbol, trusted in trading.driver.prices.items()},
+            tradable=desk.engine.held_symbols,
+            open_orders=len(desk.open_orders()),
+            orders=desk.orders_sent,
+            denials=desk.denials,
+            dropped_messages=trading.dropped_messages,
+            audit_head=self._store.audit_head,
+        )
+        return build_status(
+            who, trading.config, trading.verdict, trading.stop.latch, trading.mandate.grant, books, now_ns=now_ns
+        )
+
+    def _contact_age_seconds(self) -> float:
+        last_ns = self._watch.last_contact_ns
+        return math.inf if last_ns is None else (self._clock.monotonic_ns() - last_ns) / 1e9
+
+    def _poll_seconds(self) -> float:
+        """A third of the time after which silence counts as lost contact."""
+        configuration = self._trading.configuration if self._trading is not None else None
+        switch = configuration.spec.kill_switch if configuration is not None else KillSwitch()
+        return min(switch.control_plane_timeout, 5 * MINUTE_NS) / 3e9

@@ -1,0 +1,106 @@
+"""PURE. `status.trader`: what the trader says of itself. On the way from the session to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from tradingbot_api.conditions import TradingState
+from tradingbot_api.spec import Mode
+from tradingbot_api.status import AuditHead, ConfigReport, Latch, Performance, Position, TraderStatus
+from tradingbot_trader.book.ledger import Ledger
+from tradingbot_trader.book.pnl import PnlTrack
+from tradingbot_trader.control.permit import Grant
+from tradingbot_trader.control.state import Verdict
+from tradingbot_trader.control.timestamps import rfc3339
+
+MAX_POSITIONS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Self:
+    """Who speaks; fixed for one run."""
+
+    uid: str
+    pod: str
+    version: str
+    mode: Mode
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """Numbers of one moment."""
+
+    epoch: int
+    ledger: Ledger
+    pnl: PnlTrack
+    prices: Mapping[str, Decimal]
+    tradable: frozenset[str]
+    open_orders: int
+    orders: int
+    denials: int
+    dropped_messages: int
+    audit_head: AuditHead
+
+
+def build_idle(who: Self, config: ConfigReport, *, now_ns: int) -> TraderStatus:
+    """Of a trader that cannot trade at all, and stays up to say why."""
+    return TraderStatus(
+        uid=who.uid,
+        pod=who.pod,
+        version=who.version,
+        mode=who.mode,
+        state=TradingState.HALTED,
+        state_reasons=[config.reason],
+        started_at=rfc3339(who.started_ns),
+        heartbeat_at=rfc3339(now_ns),
+        epoch=0,
+        config=config,
+    )
+
+
+def build_status(
+    who: Self, config: ConfigReport, verdict: Verdict, latch: Latch | None, grant: Grant, books: Books, *, now_ns: int
+) -> TraderStatus:
+    """Of a trader with its books open."""
+    ledger = books.ledger
+    held = [position for _, position in sorted(ledger.positions.items()) if position.quantity_base > 0]
+    return TraderStatus(
+        uid=who.uid,
+        pod=who.pod,
+        version=who.version,
+        mode=who.mode,
+        state=verdict.state,
+        state_reasons=[cause.value for cause in verdict.causes],
+        started_at=rfc3339(who.started_ns),
+        heartbeat_at=rfc3339(now_ns),
+        epoch=books.epoch,
+        config=config,
+        latch=latch or Latch(),
+        limit=grant.limit_quote,
+        stage=grant.stage,
+        open_positions=sum(position.symbol in books.tradable for position in held),
+        open_orders=books.open_orders,
+        positions=[
+            Position(
+                symbol=position.symbol,
+                quantity=position.quantity_base,
+                cost=position.cost_quote,
+                price=books.prices.get(position.symbol),
+            )
+            for position in held[:MAX_POSITIONS]
+        ],
+        performance=Performance(
+            realized_pnl=ledger.realized_quote,
+            unrealized_pnl=ledger.unrealized_quote(books.prices),
+            day_pnl=books.pnl.day_quote,
+            fees=ledger.fees_quote,
+            fills=ledger.fill_count,
+            orders=books.orders,
+            denials=books.denials,
+        ),
+        dropped_messages=books.dropped_messages,
+        audit_head=books.audit_head,
+    )
