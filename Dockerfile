@@ -43,7 +43,9 @@ LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 # The root file system is read-only in the pods, and the bytecode is in the image: Python has nothing to write.
-ENV PATH=/opt/tradingbot/bin:/usr/local/bin:/usr/bin:/bin \
+# LOGNAME: libraries ask for the user's name, and no passwd has one for a number that a cluster may choose itself.
+ENV LOGNAME=tradingbot \
+    PATH=/opt/tradingbot/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     LANG=C.UTF-8 \

@@ -33,7 +33,7 @@ def _parse_spec(value: object) -> Decimal:
         value = format_decimal(value)
     if not isinstance(value, str):
         raise ValueError('write it as a quoted decimal string, like "12.5"')
-    if len(value) > MAX_LENGTH or not _SPEC.match(value):
+    if len(value) > MAX_LENGTH or not _SPEC.fullmatch(value):
         raise ValueError(f'{value!r} is not a decimal string like "12.5" (at most 15 digits, and 9 after the point)')
     return Decimal(value)
 

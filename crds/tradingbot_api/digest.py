@@ -42,7 +42,7 @@ def _canonical_parameter(value: Any) -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, str):
-        return format_decimal(Decimal(value)) if _NUMBER.match(value) else value
+        return format_decimal(Decimal(value)) if _NUMBER.fullmatch(value) else value
     if isinstance(value, int | float):
         number = Decimal(str(value))
         return format_decimal(number) if number.is_finite() else str(value)

@@ -21,7 +21,7 @@ def parse_duration_ns(value: object) -> int:
     """Nanoseconds of a duration string; ValueError, with what to write instead, for anything else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if not isinstance(value, str) or len(value) > MAX_LENGTH or not _WHOLE.match(value):
+    if not isinstance(value, str) or len(value) > MAX_LENGTH or not _WHOLE.fullmatch(value):
         raise ValueError(f'{value!r} is not a duration like "90s", "15m" or "1h30m" (units: h, m, s, ms)')
     total = sum(Decimal(number) * _NS[unit] for number, unit in _PART.findall(value))
     if total > MAX_NS:

@@ -22,6 +22,7 @@ No verb on Secrets, Pods or Namespaces.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -92,8 +93,9 @@ def service_account_connection(folder: Path, environ: Mapping[str, str] | None =
     given = os.environ if environ is None else environ
     host, port = given.get("KUBERNETES_SERVICE_HOST", ""), given.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
-        raise NotConfigured("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: outside of a cluster, pass "
-                            "--kubeconfig")
+        raise NotConfigured(
+            "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set: outside of a cluster, pass --kubeconfig"
+        )
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
     def connect() -> Connection:
@@ -116,7 +118,7 @@ async def kubeconfig_connection(path: Path) -> Connect:
         raise NotConfigured(f"{path}: {error}") from error
 
     def connect() -> Connection:
-        token = configuration.get_api_key_with_prefix("BearerToken") or ""
+        token = configuration.api_key.get("BearerToken") or ""
         return Connection(
             configuration.host,
             configuration.ssl_ca_cert,
@@ -149,8 +151,9 @@ class AioKubeApi:
         configuration.key_file = first.key_path
 
         def refresh(target: Any) -> None:
-            if (token := connect().token) is not None:
-                target.api_key["BearerToken"] = f"Bearer {token}"
+            with contextlib.suppress(NotConfigured):  # the token that we have may still be good
+                if (token := connect().token) is not None:
+                    target.api_key["BearerToken"] = f"Bearer {token}"
 
         configuration.refresh_api_key_hook = refresh
         refresh(configuration)
@@ -163,11 +166,13 @@ class AioKubeApi:
         await self._client.close()
 
     async def list(self, kind: Kind, namespace: str | None) -> Listing:
-        query = {"limit": str(_PAGE)} | ({} if kind is kinds.BOT else {"labelSelector": CHILD_SELECTOR})
+        query = {"limit": str(_PAGE)} | ({} if kind == kinds.BOT else {"labelSelector": CHILD_SELECTOR})
         items: list[Manifest] = []
         while True:
             page = await self._request("GET", "list", kind, namespace, query=query)
-            items += [dict(item) for item in sequence(page, "items")]
+            # the items of a list do not say what they are
+            head = {"apiVersion": kind.api_version, "kind": kind.name}
+            items += [head | item for item in sequence(page, "items")]
             if not (further := text(page, "metadata", "continue")):
                 version = text(page, "metadata", "resourceVersion")
                 return Listing(items, int(version) if version.isdecimal() else 0)
@@ -249,7 +254,9 @@ class AioKubeApi:
             raw = await response.read()
             status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise classify(what, f"no answer from the API server ({type(error).__name__}: {error})", status=0) from error
+            raise classify(
+                what, f"no answer from the API server ({type(error).__name__}: {error})", status=0
+            ) from error
         finally:
             self._count(verb, resource, status)
         answer = _parse(raw)

@@ -12,8 +12,8 @@ Manifest = dict[str, Any]
 def mapping(value: object, *path: str) -> Mapping[str, Any]:
     """The mapping at that path; an empty one when it is absent or something else."""
     for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 def sequence(value: object, *path: str) -> Sequence[Any]:

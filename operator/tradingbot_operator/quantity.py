@@ -19,7 +19,7 @@ _FACTOR = {
 
 def parse_quantity(text: object) -> Decimal | None:
     """The value; None for what is no quantity."""
-    match = _FORM.match(text) if isinstance(text, str) else None
+    match = _FORM.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         return None
     digits, exponent, unit = match.groups()

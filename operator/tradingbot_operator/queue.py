@@ -20,7 +20,7 @@ class Backoff:
     max_seconds: float
 
     def delay_seconds(self, failures: int, *, random: float) -> float:
-        """After so many failures in a row; `random` in [0, 1) spreads keys that failed together over half of the time."""
+        """After so many failures in a row; `random` in [0, 1) spreads keys that failed together over half the time."""
         exponent = min(failures - 1, 32)  # beyond that the longest wait has long been reached, and floats end
         whole = min(self.base_seconds * 2.0**exponent, self.max_seconds)
         return whole * (0.5 + random / 2)

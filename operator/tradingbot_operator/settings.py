@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     at most twice this."""
     liveness_intervals: int = Field(default=5, ge=2, le=100)
     """For so many resync intervals neither a watch event nor a list may come through before /healthz fails."""
-    watch_server_timeout_seconds: float = Field(default=290.0, ge=5.0, le=3600.0)
+    watch_server_timeout_seconds: int = Field(default=290, ge=5, le=3600)
     """After how long the API server ends a watch, which is then resumed. The client gives up 10 s later."""
     watch_inactivity_timeout_seconds: float = Field(default=75.0, ge=5.0, le=3600.0)
     """A watch that brings nothing for so long, not even a bookmark (one a minute), is opened anew."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tradingbot_api.labels import BOT as BOT_LABEL
-from tradingbot_api.labels import child_name
+from tradingbot_api.labels import MANAGED_BY, OPERATOR_MANAGER, child_name
 from tradingbot_operator import kinds
 from tradingbot_operator.kinds import Key, Kind
 from tradingbot_operator.manifest import Manifest, mapping, name_of, namespace_of, resource_version_of, text
@@ -66,7 +66,9 @@ class Store:
         for place in vanished:
             del shelf.seen[place]
         shelf.listed[namespace] = max(version, shelf.listed.get(namespace, 0))
-        shelf.gone = {place: at for place, at in shelf.gone.items() if at > version or namespace not in (None, place[0])}
+        shelf.gone = {
+            place: at for place, at in shelf.gone.items() if at > version or namespace not in (None, place[0])
+        }
 
     def bot(self, key: Key) -> Manifest | None:
         return self._shelves[kinds.BOT].seen.get((key.namespace, key.name))
@@ -76,16 +78,21 @@ class Store:
         place = (key.namespace, child_name(key.name))
         return {kind: self._shelves[kind].seen.get(place) for kind in kinds.CHILDREN}
 
-    def keys(self) -> list[Key]:
+    def bot_keys(self) -> list[Key]:
         return [Key(*place) for place in self._shelves[kinds.BOT].seen]
 
 
 def bot_key(kind: Kind, manifest: Manifest) -> Key | None:
     """Which bot an object is about; None for a child that does not say."""
-    if kind is kinds.BOT:
+    if kind == kinds.BOT:
         return Key(*_place(manifest))
     bot = text(mapping(manifest, "metadata", "labels"), BOT_LABEL)
     return Key(namespace_of(manifest), bot) if bot else None
+
+
+def is_ours_by_label(manifest: Manifest) -> bool:
+    """Whether lists and watches of children show it."""
+    return mapping(manifest, "metadata", "labels").get(MANAGED_BY) == OPERATOR_MANAGER
 
 
 def _place(manifest: Manifest) -> _Place:

@@ -31,7 +31,10 @@ from tradingbot_sandbox.supervisor.state import StateFolder
 
 STATE_VARIABLE = "TRADINGBOT_SANDBOX_STATE"
 
-LAZY_COMMANDS: Mapping[str, str] = {"venue": "tradingbot_sandbox.venues.cli:venue"}
+LAZY_COMMANDS: Mapping[str, str] = {
+    "demo": "tradingbot_sandbox.demo:demo",
+    "venue": "tradingbot_sandbox.venues.cli:venue",
+}
 """Commands of other parts, as module:object. Imported when they are used, so that `env` and `status` stay quick."""
 
 
@@ -162,7 +165,10 @@ def up(state: StateFolder, kubernetes: str, *, foreground: bool, **asked: Any) -
 @state_option
 @click.option("--clean", is_flag=True, help="Remove the state folder as well: all data, logs and certificates.")
 def down(state: StateFolder, *, clean: bool) -> None:
-    """Stop the sandbox: pods first, then the node, the venues, the control plane."""
+    """Stop the sandbox.
+
+    Pods first, each within its grace period, then the node and the venues, then the control plane.
+    """
     if not state.is_ours:
         if state.root.exists() and any(state.root.iterdir()):
             raise StateRefused(f"{state.root} is not a sandbox's state folder; nothing was stopped or removed.")
@@ -186,7 +192,10 @@ def down(state: StateFolder, *, clean: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
 def status(ctx: click.Context, state: StateFolder, *, as_json: bool) -> None:
-    """Show each component. The exit status is 0 only when all are healthy."""
+    """Show each component.
+
+    The exit status is 0 only when all are healthy.
+    """
     live = client.live_status(state, HttpProber())
     if as_json:
         click.echo(json.dumps({"state": str(state.root), "healthy": live.is_healthy, **asdict(live)}, indent=2))
@@ -230,7 +239,9 @@ def logs(state: StateFolder, component: str | None, lines: int, *, following: bo
 @main.command()
 @state_option
 def env(state: StateFolder) -> None:
-    """Print shell settings: eval "$(tradingbot-sandbox env)".
+    """Print settings for your shell.
+
+    eval "$(tradingbot-sandbox env)"
 
     They set KUBECONFIG, put kubectl and helm on PATH, and name the addresses of the simulated exchanges.
     """
@@ -248,10 +259,11 @@ def env(state: StateFolder) -> None:
 
 @main.command()
 @kubernetes_option
-def build(kubernetes: str) -> None:
-    """Find or build the programs of the control plane, and print where they are.
+def tools(kubernetes: str) -> None:
+    """Find or build the control plane's programs.
 
-    Looked for in KUBEBUILDER_ASSETS, on PATH (kubectl and helm), in the cache folder; else built from pinned sources.
+    Prints where they are. They are looked for in KUBEBUILDER_ASSETS, on PATH (kubectl and helm) and in the cache
+    folder, else they are built from pinned sources.
     """
     search = Search.here(kubernetes=kubernetes)
     with build_progress() as progress:

@@ -114,7 +114,7 @@ async def test_used_weight_is_told_with_each_answer(venue: VenueProcess) -> None
         used = []
         for _ in range(3):
             await client.publicGetDepth({"symbol": "BTCUSDT", "limit": 1000})
-            used.append(int(client.last_response_headers["X-Mbx-Used-Weight-1m"]))
+            used.append(int(client.last_response_headers["x-mbx-used-weight-1m"]))
     finally:
         await client.close()
     # a new minute may begin in between: then the count starts anew

@@ -88,7 +88,7 @@ async def test_watched_best_bids_and_asks_are_not_crossed(exchange: Any) -> None
 
 
 async def test_two_symbols_come_over_one_connection(exchange: Any) -> None:
-    seen = set()
+    seen: set[str] = set()
     while len(seen) < 2:
         seen |= {trade["symbol"] for trade in await exchange.watch_trades_for_symbols(["BTC/USDT", "ETH/USDT"])}
     assert seen == {"BTC/USDT", "ETH/USDT"}

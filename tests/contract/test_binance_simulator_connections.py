@@ -96,6 +96,41 @@ async def test_clients_ping_is_answered_with_its_payload() -> None:
         assert (pong.type, pong.data) == (aiohttp.WSMsgType.PONG, b"hello")
 
 
+async def test_streams_that_are_held_may_be_asked_for_again_at_the_limit() -> None:
+    async with serving(streams=1) as (url, log), aiohttp.ClientSession() as session, session.ws_connect(url) as stream:
+        for number in (1, 2):
+            await stream.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@kline_1M"], "id": number})
+            while "id" not in (message := await stream.receive_json()):
+                pass
+            assert message == {"result": None, "id": number}
+        assert reasons(log) == []
+
+
+async def test_client_that_never_reads_does_not_hold_up_the_stop() -> None:
+    async with serving() as (url, log):
+        host, _, port = url.removeprefix("ws://").removesuffix("/ws").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.write(
+            f"GET /ws/btcusdt@trade HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        assert b"101" in await reader.readline()
+        async with aiohttp.ClientSession() as session:
+            address = url.replace("ws://", "http://").removesuffix("/ws")
+            async with session.post(f"{address}/sandbox/burst?trades=100000") as answer:
+                assert answer.status == 200
+            seen: list[int] = []
+            while len(seen) < 4 or len(set(seen[-4:])) > 1:  # until every buffer on the way is full
+                async with session.get(f"{address}/sandbox/state") as answer:
+                    (client,) = (await answer.json())["clients"]
+                seen.append(client["frames_sent"])
+                await asyncio.sleep(0.05)
+            assert client["frames_waiting"] > 0
+    await log.gone.wait()
+    assert reasons(log) == ["server shutdown"]
+    writer.close()
+
+
 async def test_more_streams_than_allowed_end_the_connection() -> None:
     async with serving(streams=2) as (url, log), aiohttp.ClientSession() as session:
         async with session.ws_connect(url) as stream:

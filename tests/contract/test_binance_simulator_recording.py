@@ -9,7 +9,8 @@ import asyncio
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ DEADLINE_SECONDS = 120
 PLAYED_ONCE = ("--play", "once", "--start", "first-subscription")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recording() -> Path:
     path = os.environ.get("TRADINGBOT_RECORDING")
     if not path:
@@ -33,12 +34,6 @@ def recording() -> Path:
         )
     assert Path(path).is_file(), f"TRADINGBOT_RECORDING names no file: {path}"
     return Path(path)
-
-
-@pytest.fixture
-def recorded_venue(recording: Path) -> Iterator[VenueProcess]:
-    with running_venue("binance", ["--market", str(recording), "--speed", "20", *PLAYED_ONCE]) as process:
-        yield process
 
 
 async def wait_until(is_so: Callable[[], bool]) -> None:
@@ -96,56 +91,151 @@ class Book:
         return [list(row) for row in rows[:count]]
 
 
-@pytest.mark.recording
-async def test_every_recorded_trade_reaches_a_raw_client_and_everything_agrees(recorded_venue: VenueProcess) -> None:
-    venue, book = recorded_venue, Book()
-    trades: list[dict[str, Any]] = []
-    klines: list[dict[str, Any]] = []
-    async with asyncio.timeout(DEADLINE_SECONDS), aiohttp.ClientSession() as session:
-        assert (await rest(session, venue, "depth", symbol="BTCUSDT", limit=5000))["lastUpdateId"] > 0
-        names = ["btcusdt@depth@100ms", "btcusdt@bookTicker", "btcusdt@kline_1s", "btcusdt@trade"]
-        async with session.ws_connect(venue.stream_url) as stream:
-            await stream.send_json({"method": "SUBSCRIBE", "params": names, "id": 1})
-            tickers = 0
-            # the last second is closed as soon as none of its trades can come any more
-            while len(trades) < 9757 or not klines or klines[-1]["T"] < trades[-1]["T"]:
-                message = await stream.receive_json()
-                match message.get("e"):
-                    case "trade":
-                        trades.append(message)
-                    case "kline":
-                        klines.append(message["k"])
-                    case "depthUpdate":
-                        book.take(message)
-                        if book.update_id is None and len(book.waiting) == 20:
-                            book.reset(await rest(session, venue, "depth", symbol="BTCUSDT", limit=5000))
-                    case None:
-                        tickers += "id" not in message
-        state = await wait_for_end(venue)
-        final = await rest(session, venue, "depth", symbol="BTCUSDT", limit=1000)
-        seconds = {t["T"] // 1000 * 1000 for t in trades}
-        rows = await rest(
-            session, venue, "klines", symbol="BTCUSDT", interval="1s", startTime=min(seconds), limit=len(seconds) + 1
-        )
+@dataclass(slots=True)
+class Played:
+    """What two clients heard of one play at twenty times the pace, and what the venue said afterwards."""
 
-    assert len(trades) == 9757
-    assert state["play"]["played"] == {"trade": 9757, "depth": 3451, "bookTicker": 28_040}
-    assert state["trades_sent"] == 9757
-    assert tickers == 28_040
-    assert [t["t"] for t in trades] == list(range(trades[0]["t"], trades[0]["t"] + 9757))
+    trades: list[dict[str, Any]]
+    klines: list[dict[str, Any]]
+    tickers: int
+    book: Book
+    ccxt_trades: list[int]
+    ccxt_book: dict[str, Any]
+    state: dict[str, Any]
+    depth: dict[str, Any]
+    rows: list[list[Any]]
+
+
+@pytest.fixture(scope="module")
+def played(recording: Path) -> Played:
+    start = f"all-subscriptions:{len(RAW_STREAMS) + 2}"
+    with running_venue(
+        "binance", ["--market", str(recording), "--speed", "20", "--play", "once", "--start", start]
+    ) as venue:
+        return asyncio.run(play(venue))
+
+
+RAW_STREAMS = ["btcusdt@depth@100ms", "btcusdt@bookTicker", "btcusdt@kline_1s", "btcusdt@trade"]
+
+
+async def play(venue: VenueProcess) -> Played:
+    """A raw websocket and ccxt.pro listen side by side until the end."""
+    heard = Played([], [], 0, Book(), [], {}, {}, {}, [])
+    async with asyncio.timeout(DEADLINE_SECONDS), aiohttp.ClientSession() as session:
+        await asyncio.gather(listen_raw(venue, session, heard), listen_with_ccxt(venue, heard))
+        heard.state = await wait_for_end(venue)
+        heard.depth = await rest(session, venue, "depth", symbol="BTCUSDT", limit=1000)
+        first, seconds = heard.trades[0]["T"] // 1000 * 1000, len({t["T"] // 1000 for t in heard.trades})
+        heard.rows = await rest(
+            session, venue, "klines", symbol="BTCUSDT", interval="1s", startTime=first, limit=seconds
+        )
+    return heard
+
+
+async def listen_raw(venue: VenueProcess, session: aiohttp.ClientSession, heard: Played) -> None:
+    async with session.ws_connect(venue.stream_url) as stream:
+        await stream.send_json({"method": "SUBSCRIBE", "params": RAW_STREAMS, "id": 1})
+        # the last second is closed as soon as none of its trades can come any more
+        while len(heard.trades) < 9757 or not heard.klines or heard.klines[-1]["T"] < heard.trades[-1]["T"]:
+            message = await stream.receive_json()
+            match message.get("e"):
+                case "trade":
+                    heard.trades.append(message)
+                case "kline":
+                    heard.klines.append(message["k"])
+                case "depthUpdate":
+                    heard.book.take(message)
+                    if heard.book.update_id is None and len(heard.book.waiting) == 20:
+                        heard.book.reset(await rest(session, venue, "depth", symbol="BTCUSDT", limit=5000))
+                case None:
+                    heard.tickers += "id" not in message
+
+
+async def listen_with_ccxt(venue: VenueProcess, heard: Played) -> None:
+    exchange = ccxtpro.binance({"options": {"fetchMarkets": {"types": ["spot"]}}})
+    exchange.urls["api"]["public"] = venue.rest_url
+    exchange.urls["api"]["ws"]["spot"] = venue.stream_url
+    handle_trade = exchange.handle_trade
+
+    def take(client: Any, message: dict[str, Any]) -> None:
+        heard.ccxt_trades.append(int(message["t"]))
+        handle_trade(client, message)
+
+    exchange.handle_trade = take
+
+    async def watch(method: str) -> None:
+        while True:
+            await getattr(exchange, method)("BTC/USDT")
+
+    try:
+        await exchange.load_markets()
+        rows = await exchange.fetch_ohlcv("BTC/USDT", "1s", limit=100)  # warm-up, before the play has begun
+        assert len(rows) == 100
+        watching = [asyncio.create_task(watch(method)) for method in ("watch_trades", "watch_order_book")]
+        await wait_for_end(venue)
+        final = await exchange.fetch_order_book("BTC/USDT", 100)
+        await wait_until(lambda: len(heard.ccxt_trades) >= 9757)
+        await wait_until(lambda: bool(exchange.orderbooks["BTC/USDT"]["nonce"] == final["nonce"]))
+        mine = exchange.orderbooks["BTC/USDT"]
+        heard.ccxt_book = {
+            "own": [[list(level) for level in mine[side][:100]] for side in ("bids", "asks")],
+            "fetched": [final["bids"], final["asks"]],
+        }
+        assert not any(task.done() for task in watching)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+    finally:
+        await exchange.close()
+
+
+@pytest.mark.recording
+def test_every_recorded_trade_reaches_a_raw_client(played: Played) -> None:
+    first = played.trades[0]["t"]
+    assert [t["t"] for t in played.trades] == list(range(first, first + 9757))
+    assert played.tickers == 28_040
+
+
+@pytest.mark.recording
+def test_every_recorded_trade_reaches_ccxt_pro_where_each_message_is_taken(played: Played) -> None:
+    assert played.ccxt_trades == [t["t"] for t in played.trades]
+
+
+@pytest.mark.recording
+def test_simulator_counts_what_it_played_and_sent(played: Played) -> None:
+    assert played.state["play"]["played"] == {"trade": 9757, "depth": 3451, "bookTicker": 28_040}
+    assert played.state["trades_sent"] == 2 * 9757
+    assert played.state["slow_clients"] == 0
+
+
+@pytest.mark.recording
+def test_recording_is_compressed_by_its_speed(played: Played) -> None:
+    trades = played.trades
+    assert (trades[-1]["T"] - trades[0]["T"]) == pytest.approx(346_000 / 20, abs=10)
     assert [t["T"] for t in trades] == sorted(t["T"] for t in trades)
-    # compressed twenty times: 346 s become 17.3 s
-    assert 17_200 < trades[-1]["E"] - trades[0]["E"] < 17_400
-    assert (book.best("b", 1000), book.best("a", 1000)) == (final["bids"], final["asks"])
-    assert book.update_id == final["lastUpdateId"]
-    check_candles(trades, {row[0]: row for row in rows})
+    assert abs(played.state["play"]["started_ns"] // 1_000_000 - trades[0]["T"]) < 100
+
+
+@pytest.mark.recording
+def test_book_that_is_synced_as_documented_is_the_rest_book(played: Played) -> None:
+    assert played.book.update_id == played.depth["lastUpdateId"]
+    assert (played.book.best("b", 1000), played.book.best("a", 1000)) == (played.depth["bids"], played.depth["asks"])
+
+
+@pytest.mark.recording
+def test_book_that_ccxt_pro_keeps_is_the_rest_book(played: Played) -> None:
+    assert played.ccxt_book["own"] == played.ccxt_book["fetched"]
+
+
+@pytest.mark.recording
+def test_candles_of_rest_and_stream_are_what_the_trades_say_to_the_last_digit(played: Played) -> None:
+    check_candles(played.trades, {row[0]: row for row in played.rows})
     streamed = {
-        k["t"]: [k["t"], k["o"], k["h"], k["l"], k["c"], k["v"], k["T"], k["q"], k["n"], k["V"], k["Q"], "0"]
-        for k in klines
+        k["t"]: [k["t"], *(k[x] for x in "ohlcv"), k["T"], k["q"], k["n"], k["V"], k["Q"], "0"] for k in played.klines
     }
-    assert streamed.keys() == seconds
-    assert all(k["x"] for k in klines)
-    check_candles(trades, streamed)
+    assert all(k["x"] for k in played.klines)
+    assert len(streamed) == len(played.klines)
+    check_candles(played.trades, streamed)
 
 
 def check_candles(trades: list[dict[str, Any]], rows: dict[int, list[Any]]) -> None:
@@ -161,45 +251,6 @@ def check_candles(trades: list[dict[str, Any]], rows: dict[int, list[Any]]) -> N
         assert Decimal(row[7]) == sum(Decimal(t["q"]) * Decimal(t["p"]) for t in inside)
         assert row[8] == len(inside)
         assert Decimal(row[9]) == sum(Decimal(t["q"]) for t in inside if not t["m"])
-
-
-@pytest.mark.recording
-async def test_every_recorded_trade_reaches_ccxt_pro_where_each_message_is_taken(recorded_venue: VenueProcess) -> None:
-    venue = recorded_venue
-    taken: list[int] = []
-
-    class Exchange(ccxtpro.binance):  # type: ignore[misc] - ccxt has no types
-        def handle_trade(self, client: Any, message: dict[str, Any]) -> None:
-            taken.append(int(message["t"]))
-            super().handle_trade(client, message)
-
-    exchange = Exchange({"options": {"fetchMarkets": {"types": ["spot"]}}})
-    exchange.urls["api"]["public"] = venue.rest_url
-    exchange.urls["api"]["ws"]["spot"] = venue.stream_url
-
-    async def watch(method: str) -> None:
-        while True:
-            await getattr(exchange, method)("BTC/USDT")
-
-    try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            await exchange.load_markets()
-            assert (await exchange.fetch_ohlcv("BTC/USDT", "1s", limit=100))[-1][4] > 0  # before the play has begun
-            watching = [asyncio.create_task(watch(m)) for m in ("watch_order_book", "watch_trades")]
-            await wait_for_end(venue)
-            await wait_until(lambda: len(taken) == 9757)
-            final = await exchange.fetch_order_book("BTC/USDT", 100)
-            await wait_until(lambda: bool(exchange.orderbooks["BTC/USDT"]["nonce"] == final["nonce"]))
-            mine = exchange.orderbooks["BTC/USDT"]
-            assert [list(level) for level in mine["bids"][:100]] == final["bids"]
-            assert [list(level) for level in mine["asks"][:100]] == final["asks"]
-            for task in watching:
-                assert not task.done()
-                task.cancel()
-            await asyncio.gather(*watching, return_exceptions=True)
-    finally:
-        await exchange.close()
-    assert taken == list(range(taken[0], taken[0] + 9757))
 
 
 def invented_recording(path: Path) -> Path:
@@ -286,7 +337,7 @@ async def test_recording_waits_for_the_first_trade_subscription_and_answers_mean
                 assert rows[-1][4] == "2000.90000000"
                 assert venue.state()["play"]["state"] == "waiting"
                 await stream.send_json({"method": "SUBSCRIBE", "params": ["ethusdt@trade"], "id": 1})
-                ids = []
+                ids: list[int] = []
                 while len(ids) < 4:
                     message = await stream.receive_json()
                     if message.get("e") == "trade":

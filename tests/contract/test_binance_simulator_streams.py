@@ -49,7 +49,7 @@ async def test_raw_stream_of_the_path_is_not_wrapped(session: aiohttp.ClientSess
 async def test_combined_streams_are_wrapped(session: aiohttp.ClientSession, venue: VenueProcess) -> None:
     url = f"ws://{venue.address}/stream?streams=btcusdt@bookTicker/ethusdt@trade"
     async with session.ws_connect(url) as stream:
-        names = set()
+        names: set[str] = set()
         while len(names) < 2:
             message = await stream.receive_json()
             assert message.keys() == {"stream", "data"}

@@ -73,6 +73,9 @@ class Parent:
         self.popen = subprocess.Popen([sys.executable, "-c", PARENT, folder, mode, *command])
         self.child = read_pid(folder / "child.pid")
         wait_for((folder / "thread-ended").exists)
+        # The launcher has become the command: from here on only the kernel can end it.
+        if not guarded:
+            wait_for(lambda: b"launch.py" not in Path(f"/proc/{self.child.pid}/cmdline").read_bytes())
 
     def kill(self) -> None:
         self.popen.kill()
@@ -90,9 +93,7 @@ def parents() -> Iterator[list[Parent]]:
 def test_child_outlives_the_thread_that_started_it(tmp_path: Path, parents: list[Parent]) -> None:
     parent = Parent(tmp_path, *SLEEP)
     parents.append(parent)
-    # The launcher has become the command: only now is it certain that the kernel was asked, and had time to act.
-    wait_for(lambda: b"600" in Path(f"/proc/{parent.child.pid}/cmdline").read_bytes())
-    wait_for(lambda: threads_of(parent.popen.pid) == 2)
+    wait_for(lambda: threads_of(parent.popen.pid) == 2)  # the main one and the spawner
     assert parent.child.is_alive()
 
 
@@ -163,6 +164,33 @@ def test_command_dies_with_a_guard_that_is_killed(tmp_path: Path) -> None:
     guard.send(9)
     assert guard.wait(DEADLINE_SECONDS)
     assert command.wait_gone(DEADLINE_SECONDS)
+
+
+STRANGER = """
+# A supervisor whose guard is killed. What the guard would have ended is now its own.
+import os, sys
+from pathlib import Path
+from tradingbot_sandbox.supervisor import launch
+from tradingbot_sandbox.supervisor.daemon import end_strangers
+from tradingbot_sandbox.supervisor.process import Child
+folder, command = Path(sys.argv[1]), sys.argv[2:]
+launch.prctl(launch.PR_SET_CHILD_SUBREAPER, 1)
+child = Child(command, environ=dict(os.environ), directory=folder, log=folder / "log", guarded=True)
+sys.stdin.readline()
+child.send(9)
+assert child.wait(20)
+end_strangers(set())
+assert launch.children_of(os.getpid()) == []
+"""
+
+
+def test_supervisor_ends_what_a_killed_guard_leaves(tmp_path: Path, script: Path) -> None:
+    command = [sys.executable, str(script), str(tmp_path / "below.pid")]
+    with subprocess.Popen([sys.executable, "-c", STRANGER, tmp_path, *command], stdin=subprocess.PIPE) as supervisor:
+        below = read_pid(tmp_path / "below.pid")
+        supervisor.communicate(b"\n", timeout=DEADLINE_SECONDS)
+    assert supervisor.returncode == 0
+    assert not below.is_alive()
 
 
 def test_process_is_told_from_a_later_one_with_its_pid() -> None:

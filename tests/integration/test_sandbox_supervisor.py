@@ -176,6 +176,9 @@ def test_down_leaves_no_process_and_fresh_forgets_the_data(sandbox: Sandbox) -> 
     done = sandbox.run("down")
     assert done.returncode == 0, done.stderr
     assert [process for process in processes if process.is_alive()] == []
+    stopped = [line.split()[0] for line in done.stdout.splitlines() if line.endswith(" stopped")]
+    assert stopped == ["kube-controller-manager", "kube-apiserver", "etcd"]
+    assert sandbox.run("status").stdout.startswith("Sandbox: stopped\n")
     assert sandbox.run("down").stdout == "The sandbox was not running.\n"
     done = sandbox.run(*UP, "--fresh")
     assert done.returncode == 0, done.stderr

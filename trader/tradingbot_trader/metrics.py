@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
 PREFIX = "tradingbot_trader"
 
@@ -13,6 +13,7 @@ class Metrics:
     """One registry a process; no process or platform collectors of the default one that nobody reads."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a second series for each counter, which nobody reads
         self.registry = CollectorRegistry()
         counter, gauge = self._counter, self._gauge
         self.trades = counter("market_trades", "Trades of the public tape that reached the trader", "symbol")

@@ -187,6 +187,8 @@ class Trading:
 
     async def _take(self, bot: Raw, tasks: asyncio.TaskGroup) -> None:
         generation = int(bot["metadata"]["generation"])
+        if generation == self.config.generation and self.config.reason != ConfigReason.WAITING_FOR_VENUE:
+            return  # it was looked at while this was waited for
         try:
             spec = parse_spec(bot.get("spec"))
             await self._accept(spec, tasks, uid=bot["metadata"]["uid"], generation=generation, is_new=True)

@@ -22,8 +22,6 @@ TMP_PATH = "/tmp"  # noqa: S108  a volume of its own, because the root file syst
 NONROOT_ID = 65532
 GRACE_SECONDS = 60
 """Time to cancel resting entries and to close the store."""
-VENUE_ANNOTATION = "tradingbot.dev/venue"
-"""In the pod template: another venue needs another pod."""
 
 
 def build_deployment(
@@ -38,17 +36,14 @@ def build_deployment(
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": selector_labels(bot.name)},
             "template": {
-                "metadata": {
-                    "labels": child_labels(bot.name),
-                    "annotations": {VENUE_ANNOTATION: f"{exchange.id.value}/{exchange.network.value}"},
-                },
-                "spec": _pod(bot, platform, addresses),
+                "metadata": {"labels": child_labels(bot.name)},
+                "spec": _pod(bot, platform, exchange, addresses),
             },
         }
     }
 
 
-def _pod(bot: BotRef, platform: Platform, addresses: Addresses | None) -> Manifest:
+def _pod(bot: BotRef, platform: Platform, exchange: Exchange, addresses: Addresses | None) -> Manifest:
     return {
         "serviceAccountName": bot.child_name,
         "automountServiceAccountToken": True,
@@ -61,7 +56,7 @@ def _pod(bot: BotRef, platform: Platform, addresses: Addresses | None) -> Manife
             "fsGroup": NONROOT_ID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(bot, platform, addresses)],
+        "containers": [_container(bot, platform, exchange, addresses)],
         "volumes": [
             {"name": "store", "persistentVolumeClaim": {"claimName": bot.child_name}},
             {"name": "tmp", "emptyDir": {}},
@@ -69,7 +64,7 @@ def _pod(bot: BotRef, platform: Platform, addresses: Addresses | None) -> Manife
     }
 
 
-def _container(bot: BotRef, platform: Platform, addresses: Addresses | None) -> Manifest:
+def _container(bot: BotRef, platform: Platform, exchange: Exchange, addresses: Addresses | None) -> Manifest:
     resources = {
         key: dict(quantities)
         for key, quantities in (("requests", platform.trader_requests), ("limits", platform.trader_limits))
@@ -79,7 +74,7 @@ def _container(bot: BotRef, platform: Platform, addresses: Addresses | None) -> 
         "name": CONTAINER,
         "image": platform.trader_image,
         "imagePullPolicy": platform.trader_image_pull_policy,
-        "args": _arguments(bot, platform, addresses),
+        "args": _arguments(bot, platform, exchange, addresses),
         "env": [
             _from_pod("POD_IP", "status.podIP"),
             _from_pod("POD_NAME", "metadata.name"),
@@ -101,11 +96,13 @@ def _container(bot: BotRef, platform: Platform, addresses: Addresses | None) -> 
     }
 
 
-def _arguments(bot: BotRef, platform: Platform, addresses: Addresses | None) -> list[str]:
+def _arguments(bot: BotRef, platform: Platform, exchange: Exchange, addresses: Addresses | None) -> list[str]:
     arguments = [
         "run",
         f"--namespace={bot.namespace}",
         f"--name={bot.name}",
+        f"--exchange={exchange.id.value}",
+        f"--network={exchange.network.value}",
         "--book=paper",
         f"--store={STORE_PATH}",
         f"--listen=$(POD_IP):{HTTP_PORT}",

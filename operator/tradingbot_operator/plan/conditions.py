@@ -54,7 +54,7 @@ def find_problem(view: BotView, workload_problem: Problem | None, refusals: tupl
         return refusals[0]
     config = view.trader.config if view.trader else None
     if config is not None and config.generation == view.generation and not config.accepted:
-        reason = config.reason if _REASON.match(config.reason) else Reason.INVALID_SPEC
+        reason = config.reason if _REASON.fullmatch(config.reason) else Reason.INVALID_SPEC
         message = config.message.rstrip(".") or "The trader did not accept the spec"
         return Problem(reason, f"{message}. {_LAST_GOOD if config.digest else _NO_GOOD}")
     return None

@@ -47,7 +47,7 @@ class Ownership(Enum):
 
 
 def find_owner(kind: Kind, observed: Mapping[str, Any], bot: BotRef) -> Ownership:
-    if kind is kinds.VOLUME:
+    if kind == kinds.VOLUME:
         labels = mapping(observed, "metadata", "labels")
         is_ours = labels.get(BOT) == bot.name and labels.get(MANAGED_BY) == OPERATOR_MANAGER
         return Ownership.OURS if is_ours else Ownership.FOREIGN
@@ -65,7 +65,7 @@ def _is_bot(owner: Mapping[str, Any]) -> bool:
 
 def stamp(kind: Kind, manifest: Manifest) -> Manifest:
     """The manifest with the hash of itself. A volume's spec is not hashed: it is built from what it already is."""
-    hashed = {key: value for key, value in manifest.items() if not (kind is kinds.VOLUME and key == "spec")}
+    hashed = {key: value for key, value in manifest.items() if not (kind == kinds.VOLUME and key == "spec")}
     digest = hashlib.sha256(json.dumps(hashed, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
     metadata = manifest["metadata"]
     annotations = metadata.get("annotations", {}) | {APPLIED_HASH: digest}
@@ -78,8 +78,8 @@ def is_up_to_date(stamped: Manifest, observed: Mapping[str, Any]) -> bool:
 
 
 def _contains(observed: Any, wanted: Any, *, field: str, quantities: bool = False) -> bool:
-    if isinstance(wanted, Mapping):
-        if not isinstance(observed, Mapping) or (field in _EXACT and set(observed) != set(wanted)):
+    if isinstance(wanted, dict):
+        if not isinstance(observed, dict) or (field in _EXACT and set(observed) != set(wanted)):
             return False
         inside = quantities or field in _QUANTITIES
         return all(

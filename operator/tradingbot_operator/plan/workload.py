@@ -86,7 +86,7 @@ def plan_workload(view: BotView, children: Children, platform: Platform) -> Work
             continue
         manifest, seen = intended[kind], children.get(kind)
         is_stop = view.suspended and seen is not None
-        if kind is kinds.DEPLOYMENT and (foreign or going) and not is_stop:
+        if kind == kinds.DEPLOYMENT and (foreign or going) and not is_stop:
             continue  # it would run under somebody else's account, or on somebody else's volume
         if seen is None:
             applies.append(Apply(kind, manifest, is_new=True))
@@ -149,4 +149,4 @@ def _is_going(kind: Kind, seen: Manifest, bot: BotRef) -> bool:
 
 def _must_be_remade(kind: Kind, manifest: Manifest, seen: Manifest) -> bool:
     """The API server lets nobody change what a binding grants."""
-    return kind is kinds.ROLE_BINDING and dict(mapping(seen, "roleRef")) != manifest["roleRef"]
+    return kind == kinds.ROLE_BINDING and dict(mapping(seen, "roleRef")) != manifest["roleRef"]

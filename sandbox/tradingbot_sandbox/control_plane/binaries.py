@@ -25,6 +25,7 @@ from tradingbot_sandbox.control_plane.pins import (
     parse_version,
 )
 from tradingbot_sandbox.supervisor.errors import BinariesMissing, NotSupported, SandboxError
+from tradingbot_sandbox.supervisor.state import MARKER
 
 PROBE_SECONDS = 10.0
 
@@ -109,11 +110,16 @@ class Search:
                 raise SandboxError(f"KUBEBUILDER_ASSETS={assets} is not a folder. Correct the variable or unset it.")
             if is_program(path := Path(assets).absolute() / name):
                 return Found(path, "KUBEBUILDER_ASSETS")
-        if self.suits(name, on_path := shutil.which(name, path=self.environ.get("PATH", ""))):
+        if self.suits(name, on_path := shutil.which(name, path=self._path())):
             return Found(Path(str(on_path)).absolute(), "PATH")
         if is_program(path := self.cached(name)):
             return Found(path, "cache")
         return None
+
+    def _path(self) -> str:
+        """PATH without a sandbox's own folder, which `env` put there: its links would come to lead to themselves."""
+        folders = self.environ.get("PATH", "").split(os.pathsep)
+        return os.pathsep.join(folder for folder in folders if not (Path(folder).parent / MARKER).is_file())
 
     def suits(self, name: str, path: str | None) -> bool:
         """Only kubectl and helm are taken from PATH, and only in versions that are known to go with the server.

@@ -156,6 +156,7 @@ class Agent:
         for reflector in reflectors:
             self._spawn(reflector.run())
         self._spawn(self._tidy())
+        self._spawn(self._trim_logs())
 
     async def _halt(self) -> None:
         workers = list(self._workers.values())
@@ -198,6 +199,17 @@ class Agent:
             if folder.path not in here:
                 folder.retire()
         forget_retired(self._parts.pods_folder, self._settings.kept_pod_logs)
+
+    async def _trim_logs(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.log_check_seconds)
+            for worker in self._workers.values():
+                for name in worker.containers.live:
+                    run = worker.containers.record.containers[name].starts - 1
+                    try:
+                        worker.folder.trim_log(name, run, self._settings.log_limit_bytes)
+                    except OSError as error:
+                        log.warning("log_not_trimmed", pod=worker.name, container=name, error=str(error))
 
     def _on_pod(self, change: Change, pod: Json) -> None:
         uid = pod["metadata"]["uid"]

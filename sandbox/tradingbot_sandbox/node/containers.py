@@ -87,7 +87,7 @@ class Containers:
         that they were lost, and runs them again."""
         self._is_halting = True
         ending = list(self.live.values())
-        self.stop_all(grace_seconds)
+        self.stop_all(min(grace_seconds, self.grace_seconds))
         await asyncio.gather(*(container.wait_ended() for container in ending))
 
     def stop_changed_images(self) -> None:

@@ -7,6 +7,8 @@ Whoever asks is known by a client certificate of the cluster's CA, and the API s
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,9 +112,9 @@ class LogServer:
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        with source.path.open("rb") as stream:
+        with source.path.open("rb") as stream, contextlib.suppress(ConnectionResetError):  # who follows may go any time
             await _send(response, stream, query, source.is_open)
-        await response.write_eof()
+            await response.write_eof()
         return response
 
 
@@ -127,6 +129,8 @@ async def _send(response: web.StreamResponse, stream: BinaryIO, query: LogQuery,
             await response.write(chunk)
             left = None if left is None else left - len(chunk)
         elif query.follow and more:
+            if os.fstat(stream.fileno()).st_size < stream.tell():
+                stream.seek(0)  # it was too long and has begun anew
             await asyncio.sleep(FOLLOW_SECONDS)
         else:
             return

@@ -66,7 +66,19 @@ class PodFolder:
 
     def forget_old_logs(self, container: str, keep: int) -> None:
         for run in self.runs(container)[:-keep]:
-            self.log(container, run).unlink(missing_ok=True)
+            path = self.log(container, run)
+            path.unlink(missing_ok=True)
+            path.with_name(f"{path.name}.old").unlink(missing_ok=True)
+
+    def trim_log(self, container: str, run: int, limit_bytes: int) -> None:
+        """Keeps a log that is written to from growing without end: its older part moves to `N.log.old`.
+
+        The program writes to the file itself, in append mode, so the file is copied and emptied. A line that is
+        written between the two is lost."""
+        path = self.log(container, run)
+        if path.stat().st_size > limit_bytes:
+            shutil.copyfile(path, path.with_name(f"{path.name}.old"))
+            os.truncate(path, 0)
 
     def remove_volumes(self) -> None:
         """A mode such as 0500 would keep its own contents from being removed."""

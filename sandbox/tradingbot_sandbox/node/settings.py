@@ -39,5 +39,9 @@ class Settings:
     """How long running containers get to end when the node is told to stop."""
     kept_pod_logs: int = 20
     """Log folders of deleted pods that are kept for whoever asks what happened."""
+    log_limit_bytes: int = 10 * 1024 * 1024
+    """A longer log of a running container is begun anew; its older part is kept once. The kubelet's size."""
+    log_check_seconds: float = 10.0
+    """How often the sizes of logs are looked at."""
     kept_container_logs: int = 5
     """Logs of earlier runs of one container that are kept."""

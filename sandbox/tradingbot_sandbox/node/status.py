@@ -44,10 +44,12 @@ def build_status(pod: Json, record: PodRecord, seen: Observation, previous: Json
     init = [_container_status(item, record, seen, shape, is_init=True) for item in spec.get("initContainers") or []]
     main = [_container_status(item, record, seen, shape, is_init=False) for item in spec["containers"]]
     phase = pod_phase(shape, record, seen)
+    has_run = any(known.starts for known in record.containers.values())
     status: Json = {
         "phase": phase,
         "conditions": _conditions(pod, shape, seen, phase, main, previous, now_ns),
-        "containerStatuses": main,
+        # A pod that was refused before anything ran has no statuses: kubectl would show their reason, not the pod's.
+        "containerStatuses": main if seen.outcome is None or has_run else [],
         "hostIP": HOST_IP,
         "hostIPs": [{"ip": HOST_IP}],
         "startTime": to_rfc3339(record.started_ns),

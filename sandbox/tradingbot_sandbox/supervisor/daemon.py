@@ -24,11 +24,15 @@ from tradingbot_sandbox.supervisor.component import State
 from tradingbot_sandbox.supervisor.errors import SandboxError, StateInUse
 from tradingbot_sandbox.supervisor.group import ComponentGroup, SystemClock
 from tradingbot_sandbox.supervisor.health import HttpProber
+from tradingbot_sandbox.supervisor.logs import log_files
 from tradingbot_sandbox.supervisor.plan import Options, Surroundings, plan, ports_of
 from tradingbot_sandbox.supervisor.process import ProcessId
 from tradingbot_sandbox.supervisor.state import SandboxStatus, StateFolder
 
 LEFTOVER_SECONDS = 10.0
+
+LOG_BYTES = 20_000_000
+"""A log that is longer than this when the sandbox starts begins anew."""
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +60,11 @@ class Supervisor:
             identity = ProcessId.of(os.getpid())
             if identity is None:
                 raise SandboxError("/proc is not mounted, and the sandbox cannot tell processes apart without it.")
+            turn_over_logs(self._state)
+            # Whoever sees our name in supervisor.json must find our status and our options beside it.
             self._publish("starting")
-            self._state.write_supervisor(identity)
             self._state.write_config(self._options.to_json())
+            self._state.write_supervisor(identity)
             launch.prctl(launch.PR_SET_CHILD_SUBREAPER, 1)
             with Signals() as signals, Ports(self._state.ports_file) as ports:
                 self._run(signals, ports)
@@ -188,15 +194,22 @@ def end_leftovers(state: StateFolder) -> None:
             raise SandboxError(f"process {process.pid} of an earlier run does not end; see `ps {process.pid}`.")
 
 
+def turn_over_logs(state: StateFolder) -> None:
+    """Puts long logs aside, one generation; only here, because the components write into their files by themselves."""
+    for path in log_files(state).values():
+        if path.stat().st_size > LOG_BYTES and path.stem != "supervisor":
+            path.replace(path.with_name(f"{path.name}.1"))
+
+
 def end_strangers(known: set[int]) -> None:
-    """Orphans that became ours because their guard was killed: nobody else would end them."""
-    strangers = [pid for pid in launch.children_of(os.getpid()) if pid not in known]
-    for pid in strangers:
-        try:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        except (ProcessLookupError, ChildProcessError):
-            continue
+    """Ends orphans that became ours because their guard was killed; the orphans of those become ours in turn."""
+    while strangers := [pid for pid in launch.children_of(os.getpid()) if pid not in known]:
+        for pid in strangers:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            except (ProcessLookupError, ChildProcessError):
+                continue
 
 
 def link_programs(folder: Path, options: Options) -> None:

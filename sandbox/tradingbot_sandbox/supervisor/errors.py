@@ -28,7 +28,7 @@ class NotSupported(SandboxError):
 class BinariesMissing(SandboxError):
     def __init__(self, names: tuple[str, ...]) -> None:
         super().__init__(
-            f"{', '.join(names)} not found. Run `tradingbot-sandbox build`, "
+            f"{', '.join(names)} not found. Run `tradingbot-sandbox tools`, "
             "or set KUBEBUILDER_ASSETS to a folder that has them."
         )
         self.names = names

@@ -54,7 +54,8 @@ class VenueProcess:
         urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 - http only
 
     def log_lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log_path.read_text().splitlines()]
+        """What it has logged so far, whole lines only."""
+        return [json.loads(line) for line in self.log_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 @contextmanager

@@ -87,7 +87,8 @@ class RunningNode:
 
     def start(self) -> RunningNode:
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **self.environment}
-        environment |= {name: value for name, value in os.environ.items() if name.startswith("COV")}
+        passed = {name: value for name, value in os.environ.items() if name.startswith(("COV", "PYTHONPATH"))}
+        environment |= passed
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=environment, cwd="/")
         wait_for(f"node {self.name} is Ready", self.is_ready)

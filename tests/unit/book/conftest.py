@@ -1,4 +1,4 @@
-"""A store in a folder of its own, opened as the trader does."""
+"""A store in a folder of its own, opened as the trader does. Property tests search as long as they need."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from tests.unit.orders.builders import NOW_NS
 
 from tradingbot_trader.book.store import Identity, Store
 from tradingbot_trader.orders.order import BookName
 
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 IDENTITY = Identity(installation="i-1", namespace="desk-a", name="btc-trend", venue="binance", network="Sandbox")
 
 

@@ -128,10 +128,14 @@ def test_amounts_are_text_in_one_form(store: Store, folder: Path) -> None:
 
 
 def test_state_and_audit_are_written_together_or_not_at_all(store: Store) -> None:
-    with pytest.raises(LookupError), store.transaction(NOW_NS) as tx:
-        tx.put_intent(intent())
-        tx.put_audit(AuditKind.ORDER_APPROVED, {})
-        raise LookupError
+    def fail_halfway() -> None:
+        with store.transaction(NOW_NS) as tx:
+            tx.put_intent(intent())
+            tx.put_audit(AuditKind.ORDER_APPROVED, {})
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail_halfway()
     assert (store.count_orders(PAPER), store.audit_head) == (0, GENESIS)
     place(store)
     assert (store.count_orders(PAPER), store.audit_head.sequence) == (1, 1)
@@ -351,6 +355,7 @@ def test_database_of_another_program_is_refused_and_left_alone(open_store: Open,
     with pytest.raises(StoreMismatch, match="another program"):
         open_store()
     assert other.execute("SELECT name FROM sqlite_schema").fetchall() == [("theirs",)]
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     other.close()
 
 
@@ -395,7 +400,7 @@ def test_full_disk_stops_trading_and_what_was_written_before_stays(open_store: O
     store.begin_epoch(0, NOW_NS)
     place(store)
     disk.is_full = True
-    with pytest.raises(StoreUnwritable, match="cannot record.*full"):
+    with pytest.raises(StoreUnwritable, match=r"cannot record.*full"):
         place(store, "b" * 32)
     disk.is_full = False
     place(store, "c" * 32)

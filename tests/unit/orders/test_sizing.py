@@ -148,7 +148,7 @@ def test_without_a_price_there_is_no_order(target: Target) -> None:
 
 
 def test_limits_below_the_venues_minimum_are_named() -> None:
-    # 5 x (1 + 2 % stop + 0.2 % fees + 1 % slippage) + one step of 0.1005 = 5.2605
+    # 5.26 is the least that leaves 5 after a stop-loss, fees, slippage and one step.
     assert refused(ALL_IN, None, conditions(limits=limits(maxOrderNotional="5.2"))) is (
         NoOrderReason.LIMITS_BELOW_VENUE_MINIMUM
     )

@@ -207,9 +207,9 @@ def test_quantity_below_the_venues_smallest_is_denied() -> None:
 
 def test_entry_that_a_stop_loss_would_leave_as_dust_is_denied() -> None:
     order = intent(quantity_base=Decimal("0.052"))
-    # 5 x (1 + 2 % stop + 0.2 % fees + 1 % slippage) + one step of 0.1 = 5.26
+    # 5 x 1.005 slippage / (0.98 stop x 0.999 x 0.999 fees x 0.995 slippage) + one step of 0.1
     denial = decide(order).denials[0]
-    assert (denial.reason, denial.observed, denial.limit) == (R.LIMITS_BELOW_VENUE_MINIMUM, "5.2", "5.26")
+    assert (denial.reason, denial.observed, denial.limit) == (R.LIMITS_BELOW_VENUE_MINIMUM, "5.2", "5.26363973")
     assert reasons(intent(quantity_base=Decimal("0.053"))) == []
     assert reasons(order, holding("0.01")) == []
 
@@ -293,11 +293,14 @@ def test_limits_without_room_for_any_order_are_noticed_before_the_first() -> Non
     small: Limits = limits(maxOrderNotional="5.1")
     denial = limits_below_venue_minimum(small, instrument(), Costs())
     assert denial is not None
-    assert (denial.reason, denial.observed, denial.limit) == (R.LIMITS_BELOW_VENUE_MINIMUM, "5.16", "5.1")
-    assert limits_below_venue_minimum(limits(maxOrderNotional="5.16"), instrument(), Costs()) is None
+    assert (denial.reason, denial.observed, denial.limit) == (R.LIMITS_BELOW_VENUE_MINIMUM, "5.16363973", "5.1")
+    assert limits_below_venue_minimum(limits(maxOrderNotional="5.17"), instrument(), Costs()) is None
     # With a price the lot counts too: at 60,000 one step of 0.001 alone is 60.
     assert limits_below_venue_minimum(limits(maxOrderNotional="20"), instrument(), Costs(), Decimal(60000)) is not None
 
 
-def test_required_entry_is_the_minimum_with_stop_fees_slippage_and_step() -> None:
-    assert required_entry_quote(instrument(), limits(), Costs(), Decimal(100)) == Decimal("5.26")
+@pytest.mark.parametrize("stop", ["0.1", "2", "20", "50", "100"])
+def test_required_entry_is_at_least_the_minimum_with_stop_fees_and_step(stop: str) -> None:
+    required = required_entry_quote(instrument(), limits(stopLossPercent=stop), Costs(), Decimal(100))
+    assert required >= 5 * (1 + Decimal(stop) / 100 + Decimal("0.002")) + Decimal("0.1")
+    assert required < Decimal("10.3")

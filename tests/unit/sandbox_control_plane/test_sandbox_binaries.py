@@ -10,6 +10,7 @@ import pytest
 from tradingbot_sandbox.control_plane.binaries import SERVERS, Binaries, Search, ask_version, find_binaries
 from tradingbot_sandbox.control_plane.pins import BINARIES, helm_set, kubernetes_set
 from tradingbot_sandbox.supervisor.errors import BinariesMissing, SandboxError
+from tradingbot_sandbox.supervisor.state import StateFolder
 
 OURS = kubernetes_set().version
 """As 1.36.3."""
@@ -94,6 +95,18 @@ def test_helm_on_path_must_be_3_or_4(tmp_path: Path, says: str, taken: bool) -> 
     assert (at.find("helm") is not None) == taken
 
 
+def test_links_of_a_sandbox_are_not_taken_for_programs(tmp_path: Path) -> None:
+    """`env` puts them on PATH; the next `up` would link each to itself."""
+    sandbox = StateFolder(tmp_path / "state")
+    sandbox.create()
+    at = search(tmp_path, path=f"{sandbox.bin}:{tmp_path / 'path'}")
+    cached = fill_cache(at)["kubectl"]
+    kubectl(sandbox.bin, OURS)
+    assert at.find_all()["kubectl"].path == cached
+    mine = kubectl(tmp_path / "path", OURS)
+    assert at.find_all()["kubectl"].path == mine
+
+
 def test_program_that_does_not_tell_its_version_is_passed_over(tmp_path: Path) -> None:
     program(tmp_path / "path", "kubectl", "hello")
     assert search(tmp_path, path=tmp_path / "path").find("kubectl") is None
@@ -122,7 +135,7 @@ def test_xdg_cache_home_is_honoured(tmp_path: Path) -> None:
 
 def test_missing_programs_are_named_together_with_what_to_do(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "PATH": NOT_THERE}
-    with pytest.raises(BinariesMissing, match=r"etcd, kube-apiserver.*tradingbot-sandbox build.*KUBEBUILDER_ASSETS"):
+    with pytest.raises(BinariesMissing, match=r"etcd, kube-apiserver.*tradingbot-sandbox tools.*KUBEBUILDER_ASSETS"):
         find_binaries(environ)
 
 

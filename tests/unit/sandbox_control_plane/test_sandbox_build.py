@@ -177,7 +177,7 @@ def test_builders_that_waited_for_another_do_not_build_again(search: Search) -> 
 def test_build_ends_with_its_builder(search: Search, tmp_path: Path) -> None:
     """A builder that is killed must not leave compilers behind: they would build into a lock that nobody holds."""
     go = tmp_path / "go" / "go"
-    go.write_text(FAKE_GO.replace("list) ", f"list) echo $$ > {tmp_path}/go.pid; sleep 600; "))
+    go.write_text(FAKE_GO.replace("list) ", f"list) sleep 600 & echo $! > {tmp_path}/compiler.pid; wait; "))
     code = (
         "import os\n"
         "from tradingbot_sandbox.control_plane.binaries import Search\n"
@@ -186,7 +186,7 @@ def test_build_ends_with_its_builder(search: Search, tmp_path: Path) -> None:
         "provide_binaries(Search.here(), PlainProgress())\n"
     )
     builder = subprocess.Popen([sys.executable, "-c", code], env=dict(search.environ), stderr=subprocess.DEVNULL)
-    compiling = read_pid(tmp_path / "go.pid")
+    compiling = read_pid(tmp_path / "compiler.pid")
     builder.kill()
     builder.wait()
     assert compiling.wait_gone(DEADLINE_SECONDS)

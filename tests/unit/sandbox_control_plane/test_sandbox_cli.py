@@ -24,7 +24,7 @@ def state(tmp_path: Path) -> Path:
 def test_every_command_explains_itself() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    for command in ("up", "down", "status", "logs", "env", "build"):
+    for command in ("up", "down", "status", "logs", "env", "tools"):
         assert f"  {command} " in result.output
         assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
     assert "supervise" not in result.output

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 from tradingbot_sandbox.supervisor.logs import TAIL_BLOCK_BYTES, follow, tail
 
-LINES = st.lists(
-    st.text(st.characters(exclude_characters="\n\r", exclude_categories=("Cs",)), max_size=30), max_size=20
-)
+LINES = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r"), max_size=30), max_size=20)
 
 
 @given(lines=LINES, count=st.integers(0, 25), rest=st.sampled_from(["", "half a l"]))

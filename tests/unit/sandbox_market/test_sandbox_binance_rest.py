@@ -297,7 +297,7 @@ def test_each_request_costs_what_binance_says(
     for times in (1, 2):
         answer = api.answer(f"/api/v3/{path}", sent, "10.0.0.1", venue.now_ns)
         assert answer is not None
-        assert answer.headers == {"X-MBX-USED-WEIGHT": str(weight * times), "X-MBX-USED-WEIGHT-1M": str(weight * times)}
+        assert answer.headers == {"x-mbx-used-weight": str(weight * times), "x-mbx-used-weight-1m": str(weight * times)}
 
 
 def test_above_the_limit_comes_429_and_then_418_for_who_goes_on(asked: MakeAsked) -> None:

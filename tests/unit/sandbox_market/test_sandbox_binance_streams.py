@@ -11,6 +11,7 @@ import pytest
 from tradingbot_sandbox.market.book import Book
 from tradingbot_sandbox.market.events import BookDelta, BookSnapshot
 from tradingbot_sandbox.venues.binance.control import build_state
+from tradingbot_sandbox.venues.binance.intervals import INTERVALS
 from tradingbot_sandbox.venues.binance.streams import StreamKind, build_frame, parse_stream
 
 SYMBOLS = {"BTCUSDT": "BTC/USDT"}
@@ -168,10 +169,8 @@ def test_minute_kline_is_updated_each_two_seconds_and_closed_once(
     assert [b["k"]["x"] for b in bodies if b["k"]["t"] == opens[0]].count(True) == 1
     assert all(b["E"] % 2000 == 0 for b in bodies if not b["k"]["x"])
     closed = next(b["k"] for b in bodies if b["k"]["x"])
-    candle = venue.exchange.world.boards["BTC/USDT"].chart.candle(
-        parse_stream("btcusdt@kline_1m", SYMBOLS).interval,
-        opens[0] * 1_000_000,  # type: ignore[union-attr] - it is known
-    )
+    minute_ns = opens[0] * 1_000_000
+    candle = venue.exchange.world.boards["BTC/USDT"].chart.candle(INTERVALS["1m"], minute_ns)
     assert (closed["n"], Decimal(closed["v"]), Decimal(closed["h"])) == (candle.trades, candle.volume_base, candle.high)
 
 
@@ -205,8 +204,8 @@ def test_end_is_logged_once_with_what_was_sent(make_venue: MakeVenue, listener: 
     venue.run(5000)
     ends = [values for event, values in venue.log.events if event == "ended"]
     assert ends == [{"played": {"trade": 10, "depth": 6, "bookTicker": 3}, "published": {"btcusdt@trade": 10}}]
-    state = build_state(venue.exchange, [], venue.now_ns)
-    assert state["play"]["state"] == "ended"  # type: ignore[index] - a plain tree of JSON
+    state: Any = build_state(venue.exchange, [], venue.now_ns)
+    assert state["play"]["state"] == "ended"
     assert state["trades_sent"] == 10
     assert state["streams"] == {"btcusdt@trade": {"listeners": 1, "published": 10, "delivered": 10}}
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradingbot_sandbox.market.candles import Candle, CandleSeries, merge_candles
+from tradingbot_sandbox.market.candles import CandleSeries, flat_candle, merge_candles
 from tradingbot_sandbox.market.chart import Chart
 from tradingbot_sandbox.market.events import NS_PER_MS, Trade
 from tradingbot_sandbox.market.history import History
@@ -107,7 +107,7 @@ def test_candle_without_a_trade_is_flat_at_the_last_price(make_trade: Callable[.
     rows = board.candles(INTERVALS["1s"], first_open_ns=START_NS, last_open_ns=START_NS + 4 * SECOND_NS)
     assert [str(c.close) for c in rows.candles] == ["100", "100", "107", "107", "107"]
     assert [c.trades for c in rows.candles] == [0, 0, 1, 0, 0]
-    assert rows.candles[3] == Candle(START_NS + 3 * SECOND_NS, *[Decimal(107)] * 4)
+    assert rows.candles[3] == flat_candle(START_NS + 3 * SECOND_NS, Decimal(107))
     assert rows.from_walk == 0
 
 

@@ -94,7 +94,8 @@ def test_market_is_one_that_could_be(seed: int, symbol: str) -> None:
 @given(SEEDS)
 @settings(max_examples=10)
 def test_candles_are_the_aggregate_of_the_trades(seed: int) -> None:
-    series, seconds = CandleSeries(), {}
+    series = CandleSeries()
+    seconds: dict[int, list[Trade]] = {}
     for trade in (e for e in play(market(seed=seed), 10) if isinstance(e, Trade)):
         series.add(trade)
         seconds.setdefault(trade.time_ns // SECOND_NS, []).append(trade)

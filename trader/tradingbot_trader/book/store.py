@@ -54,7 +54,6 @@ class Disk(Protocol):
 class SqliteDisk:
     def connect(self, path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS)
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
@@ -329,6 +328,7 @@ def _migrate(connection: sqlite3.Connection, disk: Disk) -> None:
     version = read_version(connection)
     if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         raise StoreMismatch(f"{FILE_NAME} is a database of another program: give the bot a volume of its own")
+    connection.execute("PRAGMA journal_mode = WAL")
     for number in range(version, SCHEMA_VERSION):
         connection.execute("BEGIN IMMEDIATE")
         try:

@@ -118,7 +118,7 @@ class KubernetesApi:
 
     async def watch_bot(self, resource_version: str) -> AsyncIterator[Raw]:
         response = await self._call(
-            self._objects.list_namespaced_custom_object(
+            self._objects.list_namespaced_custom_object_without_preload_content(
                 GROUP,
                 VERSION,
                 self._namespace,
@@ -132,7 +132,7 @@ class KubernetesApi:
 
     async def watch_halts(self, resource_version: str) -> AsyncIterator[Raw]:
         response = await self._call(
-            self._objects.list_cluster_custom_object(
+            self._objects.list_cluster_custom_object_without_preload_content(
                 GROUP, VERSION, "tradinghalts", **self._watch_options(resource_version)
             )
         )
@@ -206,8 +206,7 @@ class KubernetesApi:
             "resource_version": resource_version,
             "allow_watch_bookmarks": True,
             "timeout_seconds": WATCH_SECONDS,
-            "_preload_content": False,
-            "_request_timeout": aiohttp.ClientTimeout(total=WATCH_SECONDS + 10, sock_connect=REQUEST_SECONDS),
+            "_request_timeout": WATCH_SECONDS + 10.0,
         }
 
     @staticmethod

@@ -164,8 +164,6 @@ class Feed:
         watchdog = asyncio.ensure_future(self._watch(tap))
         try:
             done, _ = await asyncio.wait({failure, connection, watchdog}, return_when=asyncio.FIRST_COMPLETED)
-            if failure in done:
-                failure.result()
             for task in done:
                 if task.cancelled():  # ccxt cancels its futures when a connection dies; nobody has cancelled us
                     return StreamLost("the connection was dropped")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -21,6 +21,9 @@ from tradingbot_trader.risk.observed import HUNDRED, ONE, Costs, Observed
 
 ZERO = Decimal(0)
 MINUTE_NS = 60 * 1_000_000_000
+LEAST_LEFT_AFTER_STOP = Decimal("0.5")
+"""A stop-loss of more than half is none: no entry is asked to be large enough for what it would leave."""
+QUOTE_DECIMALS = Decimal(1).scaleb(-8)
 
 
 class DenialReason(StrEnum):
@@ -150,18 +153,23 @@ def cost_of(intent: Intent, costs: Costs) -> Decimal:
 
 
 def required_entry_quote(instrument: Instrument, limits: Limits, costs: Costs, price: Decimal | None) -> Decimal:
-    """Smallest entry that still leaves something sellable after a stop-loss: minimum x (1 + stop + fees + step).
+    """Smallest entry that still leaves something sellable after a stop-loss.
 
-    An entry is counted at its limit price and its exit priced below the market, so the slippage bound of both sides is
-    part of it; `step` is the lot that rounding may cost. Without a price only the minimum notional is known.
+    DESIGN's minimum x (1 + stop + fees + step), as the product that it stands for: after a fall of 20 % it takes 25 %
+    more, not 20. An entry is counted at its limit price and its exit priced below the market, so the slippage bound of
+    both sides is part of it; `step` is the lot that rounding may cost. Without a price, neither it nor the smallest
+    quantity can be counted.
     """
     minimum = instrument.min_notional_quote
     step_quote = ZERO
     if price is not None:
         minimum = max(minimum, instrument.min_quantity_base * price)
         step_quote = instrument.quantity_step * price
-    percent = limits.stop_loss_percent + 2 * costs.taker_fee_percent + 2 * costs.slippage_percent
-    return minimum * (ONE + percent / HUNDRED) + step_quote
+    slippage, fee = costs.slippage_percent / HUNDRED, costs.taker_fee_percent / HUNDRED
+    left_after_stop = max(ONE - limits.stop_loss_percent / HUNDRED, LEAST_LEFT_AFTER_STOP)
+    kept = left_after_stop * (ONE - fee) ** 2 * (ONE - slippage)
+    required = minimum * (ONE + slippage) / kept + step_quote
+    return required.quantize(QUOTE_DECIMALS, rounding=ROUND_UP)
 
 
 def limits_below_venue_minimum(

@@ -1,9 +1,9 @@
 """SHELL. Imports one exchange of ccxt without the hundred others.
 
 `import ccxt.pro` runs three package files that import every exchange there is: 119 MB and 3.6 s, where one exchange
-needs 69 MB and 0.7 s (ccxt 4.5.90, CPython 3.11). Here, packages that are empty but for what one exchange's own modules
-take from them stand in for the three. Nothing of ccxt is changed or copied: the modules that run are the package's own
-files. When anything is not as expected, the stand-ins are removed and ccxt is imported whole.
+needs 69 MB and 0.7 s (ccxt 4.5.90, CPython 3.11). Here, packages that import an exchange when it is first asked for
+stand in for the three. Nothing of ccxt is changed or copied: the modules that run are the package's own files. When
+anything is not as expected, the stand-ins are removed and ccxt is imported whole.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -46,32 +47,42 @@ def load(exchange_id: str, import_whole: Callable[[], Any]) -> Ccxt:
 
 
 class _StandIn(ModuleType):
-    """An empty package in the place of one that would import everything."""
+    """In the place of a package that would import everything: imports what it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            module = importlib.import_module(f"{self.__name__}.{name}")
+        except ModuleNotFoundError as error:
+            raise AttributeError(f"module {self.__name__} has no attribute {name}") from error
+        value = getattr(module, name, module)  # an exchange is a class in a module of its own name
+        setattr(self, name, value)  # over the module, which the importer has left here
+        return value
 
 
 def _load_slim(exchange_id: str) -> Ccxt:
     if _ROOT not in sys.modules:
         _stand_in()
-    errors = importlib.import_module("ccxt.base.errors")
-    rest = importlib.import_module(f"ccxt.async_support.{exchange_id}")
-    # The importer leaves the submodule here; the exchange's own modules expect the class, as the real package has it.
-    setattr(sys.modules["ccxt.async_support"], exchange_id, getattr(rest, exchange_id))
-    stream = importlib.import_module(f"ccxt.pro.{exchange_id}")
-    return Ccxt(getattr(stream, exchange_id), errors, is_slim=True)
+    exchange_class = getattr(sys.modules["ccxt.pro"], exchange_id)
+    if not isinstance(exchange_class, type):
+        raise TypeError(f"ccxt.pro.{exchange_id} is {exchange_class!r}")
+    return Ccxt(exchange_class, importlib.import_module("ccxt.base.errors"), is_slim=True)
 
 
 def _stand_in() -> None:
     spec = importlib.util.find_spec(_ROOT)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("ccxt is not installed", name=_ROOT)
-    folder = spec.submodule_search_locations[0]
+    folder = Path(spec.submodule_search_locations[0])
     for name in _PACKAGES:
         package = _StandIn(name)
-        package.__path__ = ["/".join([folder, *name.split(".")[1:]])]
+        package.__path__ = [str(folder.joinpath(*name.split(".")[1:]))]
         sys.modules[name] = package
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(sys.modules[parent], child, package)
+    # What the modules of an exchange take from the root package itself.
     root = sys.modules[_ROOT]
     vars(root)["Exchange"] = importlib.import_module("ccxt.base.exchange").Exchange
     errors = importlib.import_module("ccxt.base.errors")

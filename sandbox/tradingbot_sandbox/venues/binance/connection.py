@@ -7,7 +7,6 @@ is disconnected and counted: it is never handed a stream with a hole in it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +21,7 @@ from tradingbot_sandbox.venues.binance.streams import Frame
 from tradingbot_sandbox.venues.binance.text import json_text, milliseconds
 
 _FRAMES_BEFORE_YIELD = 200
+_CLOSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +121,11 @@ class Connection:
 
     async def close(self, code: WSCloseCode, reason: str) -> None:
         self._end = self._end or reason
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            await self._socket.close(code=code, message=reason.encode())
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._socket.close(code=code, message=reason.encode())
+        except (ConnectionError, TimeoutError):
+            self._abort()  # it does not read: a goodbye cannot reach it
 
     def _counts(self) -> dict[str, int]:
         return {"frames_sent": self.frames_sent, "frames_unsent": len(self._queue)}
@@ -132,8 +135,11 @@ class Connection:
         self._exchange.slow_clients += 1
         self._exchange.subscriptions.drop(self)
         self._log.warning("slow_client_disconnected", client=self.number, stream=stream, **self._counts())
+        self._abort()  # a close frame would wait behind all that the client has not read
+
+    def _abort(self) -> None:
         if self._transport is not None:
-            self._transport.abort()  # a close frame would wait behind all that the client has not read
+            self._transport.abort()
 
     async def _send_loop(self) -> None:
         while True:
@@ -150,8 +156,7 @@ class Connection:
             await asyncio.sleep(self._limits.ping_seconds)
             if self._clock.now_ns() - self._pong_ns > self._limits.pong_seconds * NS_PER_SECOND:
                 self._end = "no pong"
-                if self._transport is not None:
-                    self._transport.abort()
+                self._abort()
                 return
             await self._socket.ping(str(milliseconds(self._clock.now_ns())).encode())
 
@@ -195,7 +200,7 @@ class Connection:
     def _subscribe(self, names: list[str] | tuple[str, ...]) -> None:
         """The answer goes out before: whatever a stream tells comes after it."""
         for name in names:
-            if len(self._names) >= self._limits.streams:
+            if name not in self._names and len(self._names) >= self._limits.streams:
                 self._end = "more streams than allowed"
                 return
             self._names[name] = None

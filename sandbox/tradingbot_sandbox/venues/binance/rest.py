@@ -69,7 +69,8 @@ class RestApi:
             return None
         refusal = self._exchange.meter.charge(address, endpoint.weigh(dict(pairs)), now_ns)
         used = str(self._exchange.meter.used(address, now_ns))
-        headers = {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
+        # in lower case: ccxt hands headers over in a plain dict, and no reader may rely on the documentation's case
+        headers = {"x-mbx-used-weight": used, "x-mbx-used-weight-1m": used}
         try:
             if refusal is not None:
                 self._log.warning("request_refused", address=address, path=path, status=refusal.http_status, used=used)

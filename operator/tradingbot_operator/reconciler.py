@@ -1,0 +1,146 @@
+"""SHELL. key -> observe -> plan -> apply -> status -> events. It does what the plan says, by no rule of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from tradingbot_api.conditions import Reason
+from tradingbot_api.labels import child_name
+from tradingbot_operator import kinds
+from tradingbot_operator.children.platform import Platform
+from tradingbot_operator.errors import ApiError, Conflict, Refused
+from tradingbot_operator.kinds import Key, Kind
+from tradingbot_operator.kube import KubeApi
+from tradingbot_operator.manifest import Manifest, text, uid_of
+from tradingbot_operator.plan.drift import is_up_to_date
+from tradingbot_operator.plan.events import build_event
+from tradingbot_operator.plan.plan import Observation, Plan, plan
+from tradingbot_operator.plan.view import read_bot
+from tradingbot_operator.plan.workload import Apply, Problem
+from tradingbot_operator.store import Store, is_ours_by_label
+
+log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    def __init__(
+        self, api: KubeApi, store: Store, platform: Platform, *, now_ns: Callable[[], int], instance: str
+    ) -> None:
+        """`instance` names this process in Events."""
+        self._api = api
+        self._store = store
+        self._platform = platform
+        self._now_ns = now_ns
+        self._instance = instance
+
+    async def reconcile(self, key: Key) -> float | None:
+        """In how many seconds to look again without being told; None: when something happens."""
+        bot = self._store.bot(key)
+        if bot is None:
+            return None
+        observation = await self._confirm(key, Observation(bot, self._store.children(key)))
+        todo = self._plan(observation)
+        refusals = await self._carry_out(key, todo)
+        if refusals:
+            todo = self._plan(replace(observation, refusals=refusals))
+        if todo.status is not None:
+            await self._write_status(key, bot, todo.status)
+            await self._tell(key, bot, todo)
+        return todo.requeue_after_seconds
+
+    def _plan(self, observation: Observation) -> Plan:
+        return plan(observation, self._platform, self._now_ns())
+
+    async def _confirm(self, key: Key, observation: Observation) -> Observation:
+        """What the plan would make because nothing was seen may be there without our labels: then it is not ours."""
+        unseen = [apply.kind for apply in self._plan(observation).applies if apply.is_new]
+        if not unseen:
+            return observation
+        children = dict(observation.children)
+        for kind in unseen:
+            children[kind] = await self._api.get(kind, key.namespace, child_name(key.name))
+        return replace(observation, children=children)
+
+    async def _carry_out(self, key: Key, todo: Plan) -> tuple[Problem, ...]:
+        """Answers what was refused. A conflict ends the attempt: what we saw is old."""
+        for delete in todo.deletes:
+            await self._api.delete(delete.kind, delete.namespace, delete.name, uid=delete.uid)
+            log.info("deleted", bot=str(key), kind=delete.kind.name, object=delete.name)
+        refusals: list[Problem] = []
+        for apply in todo.applies:
+            if apply.kind == kinds.DEPLOYMENT and refusals:
+                continue  # it needs what was refused
+            try:
+                await self._apply(key, apply)
+            except Refused as refused:
+                if not apply.is_new and await self._is_replaced(key, apply):
+                    raise Conflict(refused.what, "another object has this name now", status=409) from refused
+                log.error("refused", bot=str(key), request=refused.what, error=refused.message)
+                refusals.append(_describe(refused))
+            except Conflict:
+                await self._look_again(key, apply.kind)
+                raise
+        return tuple(refusals)
+
+    async def _apply(self, key: Key, apply: Apply) -> None:
+        applied = await self._api.apply(apply.kind, apply.manifest, force=not apply.is_new)
+        self._store.put(apply.kind, applied)
+        log.info("applied", bot=str(key), kind=apply.kind.name, created=apply.is_new)
+        if not is_up_to_date(apply.manifest, applied):
+            # An admission webhook changes what we write, or our comparison is wrong: each resync would write again.
+            log.warning("applied object differs from what was asked for", bot=str(key), kind=apply.kind.name)
+
+    async def _look_again(self, key: Key, kind: Kind) -> Manifest | None:
+        found = await self._api.get(kind, key.namespace, child_name(key.name))
+        if found is not None and is_ours_by_label(found):
+            self._store.put(kind, found)
+        elif (seen := self._store.children(key)[kind]) is not None:
+            self._store.remove(kind, seen)
+        return found
+
+    async def _is_replaced(self, key: Key, apply: Apply) -> bool:
+        """The uid that we sent is refused as an invalid value (422) where another object has taken the name."""
+        found = await self._look_again(key, apply.kind)
+        return found is None or uid_of(found) != uid_of(apply.manifest)
+
+    async def _write_status(self, key: Key, bot: Manifest, status: Manifest) -> None:
+        try:
+            version = text(bot, "metadata", "resourceVersion")
+            written = await self._api.apply_status(key, status, resource_version=version)
+        except Conflict:
+            await self._look_for_bot(key, bot)
+            raise
+        except Refused as error:
+            if error.status != 404:
+                raise
+            self._store.remove(kinds.BOT, bot)  # deleted meanwhile
+            return
+        self._store.put(kinds.BOT, written)
+        log.info("status written", bot=str(key), phase=status["phase"], generation=status["observedGeneration"])
+
+    async def _look_for_bot(self, key: Key, bot: Manifest) -> None:
+        found = await self._api.get(kinds.BOT, key.namespace, key.name)
+        if found is None:
+            self._store.remove(kinds.BOT, bot)
+        else:
+            self._store.put(kinds.BOT, found)
+
+    async def _tell(self, key: Key, bot: Manifest, todo: Plan) -> None:
+        """After the status, from whose change they follow: an Event that is lost then is not made up for."""
+        for event in todo.events:
+            manifest = build_event(event, read_bot(bot).ref, instance=self._instance, now_ns=self._now_ns())
+            try:
+                await self._api.create_event(manifest)
+            except ApiError as error:
+                log.warning("event not told", bot=str(key), reason=event.reason, error=str(error))
+
+
+def _describe(refused: Refused) -> Problem:
+    return Problem(
+        Reason.APPLY_REFUSED,
+        f"the API server refused to {refused.what}: {refused.message}. What is running stays as it is; the operator "
+        "tries again with each resync.",
+    )

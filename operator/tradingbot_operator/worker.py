@@ -1,0 +1,42 @@
+"""SHELL. Takes keys from the queue and has them reconciled. No failure of a key ends it, and none loses a key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from tradingbot_operator.errors import Conflict, OperatorError, Transient
+from tradingbot_operator.kinds import Key
+from tradingbot_operator.metrics import Metrics
+from tradingbot_operator.queue import KeyedQueue
+
+log = structlog.get_logger(__name__)
+
+
+async def work(
+    queue: KeyedQueue,
+    reconcile: Callable[[Key], Awaitable[float | None]],
+    metrics: Metrics,
+    *,
+    clock: Callable[[], float],
+) -> None:
+    """Until the queue is closed."""
+    while (key := await queue.get()) is not None:
+        started_at = clock()
+        try:
+            again_in_seconds = await reconcile(key)
+        except OperatorError as error:
+            metrics.failed(error.reason)
+            wish_seconds = error.retry_after_seconds if isinstance(error, Transient) else 0.0
+            delay_seconds = queue.failed(key, at_least_seconds=wish_seconds)
+            # A conflict is how it should be: somebody was faster, and we look again.
+            tell = log.debug if isinstance(error, Conflict) else log.warning
+            tell("reconciliation failed", bot=str(key), error=str(error), retry_in_seconds=round(delay_seconds, 3))
+        except Exception:
+            metrics.failed("Defect")
+            delay_seconds = queue.failed(key)
+            log.exception("reconciliation failed", bot=str(key), retry_in_seconds=round(delay_seconds, 3))
+        else:
+            queue.done(key, again_in_seconds=again_in_seconds)
+        metrics.reconciled(clock() - started_at)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from tradingbot_api import GROUP, crd
+from tradingbot_api.model import ApiModel
+
+Schema = dict[str, Any]
+ROOT = Path(__file__).parents[3]
+FOLDERS = [ROOT / "crds", ROOT / "charts" / "tradingbot-operator" / "files" / "crds"]
+
+
+def walk(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from walk(child, f"{path}.{name}")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from walk(schema["additionalProperties"], f"{path}.*")
+    if "items" in schema:
+        yield from walk(schema["items"], f"{path}[]")
+
+
+def schema_of(kind: crd.Kind) -> Schema:
+    version = crd.build_crd(kind)["spec"]["versions"][0]
+    schema: Schema = version["schema"]["openAPIV3Schema"]
+    return schema
+
+
+EVERYWHERE = [(kind.name, path, node) for kind in crd.KINDS for path, node in walk(schema_of(kind))]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=["crds", "chart"])
+def test_manifests_are_what_the_models_say(folder: Path) -> None:
+    assert crd.main(["--check", str(folder)]) == 0
+
+
+def test_stale_manifest_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert crd.main(["--write", str(tmp_path)]) == 0
+    assert crd.main(["--check", str(tmp_path)]) == 0
+    stale = tmp_path / f"{GROUP}_tradingbots.yaml"
+    stale.write_text(stale.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    assert crd.main(["--check", str(tmp_path)]) == 1
+    assert str(stale) in capsys.readouterr().err
+
+
+def test_nothing_is_left_that_a_structural_schema_does_not_know() -> None:
+    unknown = {
+        "$ref",
+        "$defs",
+        "anyOf",
+        "const",
+        "title",
+        "prefixItems",
+        "patternProperties",
+        "examples",
+        "uniqueItems",
+    }
+    assert [(kind, path) for kind, path, node in EVERYWHERE if unknown & set(node)] == []
+
+
+def test_every_node_has_a_type() -> None:
+    untyped = [(kind, path) for kind, path, node in EVERYWHERE if "type" not in node]
+    assert untyped == [("TradingBot", ".spec.strategy.parameters.*")]
+
+
+def test_every_string_and_list_has_an_end() -> None:
+    """The cost of CEL rules is counted by it, and nobody fills etcd with one field."""
+    endless = [
+        (kind, path)
+        for kind, path, node in EVERYWHERE
+        if (node.get("type") == "string" and not {"maxLength", "enum"} & set(node))
+        or (node.get("type") == "array" and "maxItems" not in node)
+    ]
+    assert [place for place in endless if place[1] not in {".apiVersion", ".kind"}] == []
+
+
+def test_nothing_may_be_nested_without_end() -> None:
+    """Python cannot read JSON that is nested a thousand deep: one such bot would blind the operator for all."""
+    assert [(kind, path) for kind, path, node in EVERYWHERE if node.get("x-kubernetes-preserve-unknown-fields")] == []
+
+
+def test_no_float_and_no_default_in_status() -> None:
+    assert [(kind, path) for kind, path, node in EVERYWHERE if node.get("type") == "number"] == []
+    assert [path for _, path, node in EVERYWHERE if path.startswith(".status") and "default" in node] == []
+
+
+def test_every_list_map_key_is_required() -> None:
+    for _, path, node in EVERYWHERE:
+        for key in node.get("x-kubernetes-list-map-keys", []):
+            assert key in node["items"]["required"], path
+
+
+def test_rules_of_spec_and_root_let_pass_what_was_already_so() -> None:
+    """Ratcheting does not reach them: without this a newer rule would refuse a kill patch on an older object."""
+    bot = schema_of(next(kind for kind in crd.KINDS if kind.name == "TradingBot"))
+    for node in (bot, bot["properties"]["spec"]):
+        for rule in node.get("x-kubernetes-validations", []):
+            assert rule.get("optionalOldSelf") or "oldSelf" in rule["rule"], rule
+
+
+def test_required_fields_of_spec_are_frozen() -> None:
+    """A new one would refuse each patch of an older object, a kill included."""
+    bot = schema_of(next(kind for kind in crd.KINDS if kind.name == "TradingBot"))
+    assert set(bot["properties"]["spec"]["required"]) == {"exchange", "symbols", "strategy", "capital", "risk"}
+
+
+def test_every_message_is_a_sentence_for_a_person() -> None:
+    for _, path, node in EVERYWHERE:
+        for rule in node.get("x-kubernetes-validations", []):
+            assert len(rule["message"]) > 15, path
+            assert "\n" not in rule["message"], path
+
+
+def test_defaults_are_written_as_users_write_them() -> None:
+    bot = schema_of(next(kind for kind in crd.KINDS if kind.name == "TradingBot"))
+    risk = bot["properties"]["spec"]["properties"]["risk"]["properties"]
+    assert risk["cooldownAfterLoss"]["default"] == "15m"
+    assert risk["maxPositionPercent"]["default"] == "40"
+
+
+def test_recursive_model_is_refused() -> None:
+    class Node(ApiModel):
+        child: Node | None = None
+
+    Node.model_rebuild()
+    with pytest.raises(ValueError, match="recursive"):
+        crd.structural_schema(Node)
+
+
+def test_union_is_refused() -> None:
+    class Either(ApiModel):
+        value: int | str = Field()
+
+    with pytest.raises(ValueError, match="no unions"):
+        crd.structural_schema(Either)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tradingbot_api.spec import Exchange, ExchangeId, Network
+from tradingbot_operator.children.deployment import build_deployment
+from tradingbot_operator.children.metadata import BotRef
+from tradingbot_operator.children.platform import Addresses, Platform
+
+BOT = BotRef("desk-a", "btc", "11111111-2222-3333-4444-555555555555")
+EXCHANGE = Exchange(id=ExchangeId.BINANCE, network=Network.SANDBOX)
+ADDRESSES = Addresses("http://venue:8080", "ws://venue:8080/ws")
+Build = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def build(platform: Platform) -> Build:
+    def deployment(**changes: Any) -> dict[str, Any]:
+        given: dict[str, Any] = {"exchange": EXCHANGE, "addresses": ADDRESSES, "suspended": False}
+        settings = changes.pop("settings", {})
+        return build_deployment(BOT, replace(platform, **settings), **(given | changes))
+
+    return deployment
+
+
+def test_deployment_reads_as_a_whole(build: Build) -> None:
+    labels = {
+        "app.kubernetes.io/name": "tradingbot-trader",
+        "app.kubernetes.io/instance": "btc",
+        "app.kubernetes.io/managed-by": "tradingbot-operator",
+        "app.kubernetes.io/part-of": "tradingbot",
+        "tradingbot.dev/bot": "btc",
+    }
+    assert build() == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "btc-trader",
+            "namespace": "desk-a",
+            "labels": labels,
+            "ownerReferences": [
+                {
+                    "apiVersion": "tradingbot.dev/v1alpha1",
+                    "kind": "TradingBot",
+                    "name": "btc",
+                    "uid": BOT.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "revisionHistoryLimit": 2,
+            "selector": {
+                "matchLabels": {"app.kubernetes.io/name": "tradingbot-trader", "app.kubernetes.io/instance": "btc"}
+            },
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "serviceAccountName": "btc-trader",
+                    "automountServiceAccountToken": True,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 60,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "runAsUser": 65532,
+                        "runAsGroup": 65532,
+                        "fsGroup": 65532,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [
+                        {
+                            "name": "trader",
+                            "image": "registry.example/tradingbot-trader:1.2.3",
+                            "imagePullPolicy": "IfNotPresent",
+                            "args": [
+                                "run",
+                                "--namespace=desk-a",
+                                "--name=btc",
+                                "--exchange=binance",
+                                "--network=Sandbox",
+                                "--exchange=binance",
+                                "--network=Sandbox",
+                                "--book=paper",
+                                "--store=/var/lib/tradingbot",
+                                "--listen=$(POD_IP):8080",
+                                "--service-account-dir=/var/run/secrets/kubernetes.io/serviceaccount",
+                                "--installation=prod-1",
+                                "--rest-url=http://venue:8080",
+                                "--stream-url=ws://venue:8080/ws",
+                            ],
+                            "env": [
+                                {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                                {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                                {
+                                    "name": "POD_NAMESPACE",
+                                    "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
+                                },
+                                {"name": "TZ", "value": "UTC"},
+                            ],
+                            "ports": [{"name": "http", "containerPort": 8080, "protocol": "TCP"}],
+                            "resources": {
+                                "requests": {"cpu": "50m", "memory": "192Mi"},
+                                "limits": {"memory": "512Mi"},
+                            },
+                            "securityContext": {
+                                "allowPrivilegeEscalation": False,
+                                "readOnlyRootFilesystem": True,
+                                "capabilities": {"drop": ["ALL"]},
+                            },
+                            "volumeMounts": [
+                                {"name": "store", "mountPath": "/var/lib/tradingbot"},
+                                {"name": "tmp", "mountPath": "/tmp"},
+                            ],
+                            "startupProbe": {
+                                "httpGet": {"path": "/healthz", "port": "http"},
+                                "periodSeconds": 1,
+                                "timeoutSeconds": 5,
+                                "failureThreshold": 120,
+                            },
+                            "livenessProbe": {
+                                "httpGet": {"path": "/healthz", "port": "http"},
+                                "periodSeconds": 10,
+                                "timeoutSeconds": 5,
+                                "failureThreshold": 6,
+                            },
+                            "readinessProbe": {
+                                "httpGet": {"path": "/readyz", "port": "http"},
+                                "periodSeconds": 2,
+                                "timeoutSeconds": 5,
+                                "failureThreshold": 3,
+                            },
+                        }
+                    ],
+                    "volumes": [
+                        {"name": "store", "persistentVolumeClaim": {"claimName": "btc-trader"}},
+                        {"name": "tmp", "emptyDir": {}},
+                    ],
+                },
+            },
+        },
+    }
+
+
+def test_suspended_bot_has_no_pod_and_the_same_template(build: Build) -> None:
+    suspended, running = build(suspended=True), build()
+    assert suspended["spec"]["replicas"] == 0
+    assert suspended["spec"]["template"] == running["spec"]["template"]
+
+
+def test_mainnet_gets_no_address(build: Build) -> None:
+    mainnet = build(exchange=Exchange(id=ExchangeId.BINANCE), addresses=None)
+    arguments = mainnet["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert not [argument for argument in arguments if "url" in argument]
+
+
+def test_paper_pod_names_no_secret(build: Build) -> None:
+    assert "secret" not in str(build()["spec"]["template"]["spec"]).lower().replace("/var/run/secrets", "")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exchange": Exchange(id=ExchangeId.KRAKEN, network=Network.SANDBOX)},
+        {"exchange": Exchange(id=ExchangeId.BINANCE, network=Network.TESTNET)},
+        {"addresses": Addresses("http://other:8080", "ws://venue:8080/ws")},
+        {"settings": {"trader_image": "other:2"}},
+        {"settings": {"trader_limits": {}}},
+        {"settings": {"installation": "prod-2"}},
+    ],
+)
+def test_what_needs_a_new_pod_changes_the_template(build: Build, changes: dict[str, Any]) -> None:
+    assert build(**changes)["spec"]["template"] != build()["spec"]["template"]
+
+
+def test_resources_that_are_not_set_are_left_out(build: Build) -> None:
+    container = build(settings={"trader_limits": {}, "trader_requests": {}})["spec"]["template"]["spec"]["containers"][
+        0
+    ]
+    assert "resources" not in container
+
+
+def test_nothing_that_was_passed_in_is_changed(build: Build, platform: Platform) -> None:
+    before = copy.deepcopy(platform)
+    built = build()
+    built["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "9"
+    assert platform == before

@@ -1,0 +1,250 @@
+"""Builders of bots, reports and children, with defaults that are valid, and a cluster in memory for plans."""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from tradingbot_api.spec import ExchangeId, Network
+from tradingbot_operator import kinds
+from tradingbot_operator.children.platform import Addresses, Platform
+from tradingbot_operator.plan.plan import Observation, Plan, plan
+from tradingbot_operator.timestamps import SECOND_NS, format_time
+
+Raw = dict[str, Any]
+NOW_NS = 1_750_000_000 * SECOND_NS
+UID = "11111111-2222-3333-4444-555555555555"
+_PLATFORM = Platform(
+    installation="prod-1",
+    trader_image="registry.example/tradingbot-trader:1.2.3",
+    trader_image_pull_policy="IfNotPresent",
+    trader_requests={"cpu": "50m", "memory": "192Mi"},
+    trader_limits={"memory": "512Mi"},
+    storage_class="",
+    storage_access_mode="ReadWriteOnce",
+    addresses={(ExchangeId.BINANCE, Network.SANDBOX): Addresses(rest="http://venue:8080", stream="ws://venue:8080/ws")},
+)
+_BOT: Raw = {
+    "apiVersion": "tradingbot.dev/v1alpha1",
+    "kind": "TradingBot",
+    "metadata": {"name": "btc", "namespace": "desk-a", "uid": UID, "generation": 1, "resourceVersion": "10"},
+    "spec": {
+        "exchange": {"id": "binance", "network": "Sandbox"},
+        "symbols": ["BTC/USDT"],
+        "strategy": {"name": "sma-cross", "timeframe": "1s", "parameters": {"fast": 5, "slow": 20}},
+        "capital": {
+            "currency": "USDT",
+            "stage": "micro",
+            "stages": [{"name": "micro", "limit": "50"}, {"name": "small", "limit": "100"}],
+        },
+        "risk": {"maxOrderNotional": "20"},
+    },
+}
+
+
+def build_bot(changes: Raw | None = None) -> Raw:
+    bot = copy.deepcopy(_BOT)
+    for path, value in (changes or {}).items():
+        place: Any = bot
+        *parents, last = path.split(".")
+        for key in parents:
+            place = place.setdefault(key, {})
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = value
+    return bot
+
+
+def build_report(
+    *,
+    generation: int = 1,
+    accepted: bool = True,
+    digest: str = "",
+    at_ns: int = NOW_NS,
+    state: str = "Active",
+    uid: str = UID,
+    **more: Any,
+) -> Raw:
+    config = {"generation": generation, "accepted": accepted, "digest": digest, "reason": "Accepted"}
+    if not accepted:
+        config |= {"reason": "UnknownSymbol", "message": "BTC/XYZ is not traded at binance: correct spec.symbols"}
+    return {
+        "uid": uid,
+        "pod": "btc-trader-1",
+        "version": "0.1.0",
+        "mode": "Paper",
+        "state": state,
+        "startedAt": format_time(at_ns),
+        "heartbeatAt": format_time(at_ns),
+        "epoch": 1,
+        "config": config,
+        **more,
+    }
+
+
+def as_stored(kind: kinds.Kind, manifest: Raw, before: Raw | None) -> Raw:
+    """What the API server makes of an apply: defaults, other spellings, fields of its own, fields of others kept."""
+    stored = _merge(copy.deepcopy(before or {}), copy.deepcopy(manifest))
+    metadata = stored["metadata"]
+    metadata.setdefault("uid", str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kind.name}/{metadata['name']}")))
+    metadata["creationTimestamp"] = "2025-06-15T00:00:00Z"
+    if kind == kinds.DEPLOYMENT:
+        stored["spec"].setdefault("progressDeadlineSeconds", 600)
+        pod = stored["spec"]["template"]["spec"]
+        pod |= {"dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "schedulerName": "default-scheduler"}
+        pod["containers"][0].setdefault("terminationMessagePath", "/dev/termination-log")
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            pod["containers"][0][probe] |= {"successThreshold": 1}
+            pod["containers"][0][probe]["httpGet"] |= {"scheme": "HTTP"}
+        for variable in pod["containers"][0]["env"][:3]:
+            variable["valueFrom"]["fieldRef"]["apiVersion"] = "v1"
+    if kind == kinds.SERVICE:
+        stored["spec"] |= {"type": "ClusterIP", "sessionAffinity": "None", "clusterIPs": ["None"]}
+    if kind == kinds.VOLUME:
+        requests = stored["spec"]["resources"]["requests"]
+        requests["storage"] = {"1024Mi": "1Gi"}.get(requests["storage"], requests["storage"])
+        stored["spec"] |= {"volumeMode": "Filesystem"}
+    return stored
+
+
+def _merge(old: Any, new: Any) -> Any:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old | {key: _merge(old.get(key), value) for key, value in new.items()}
+    return new
+
+
+@dataclass
+class Cluster:
+    """One bot and what is around it."""
+
+    bot: Raw
+    platform: Platform = _PLATFORM
+    now_ns: int = NOW_NS
+    children: dict[kinds.Kind, Raw | None] = field(default_factory=dict)
+    writes: int = 0
+
+    def __post_init__(self) -> None:
+        self.children = dict.fromkeys(kinds.CHILDREN) | self.children
+
+    def plan(self) -> Plan:
+        return plan(Observation(self.bot, self.children), self.platform, self.now_ns)
+
+    def carry_out(self, todo: Plan) -> None:
+        for delete in todo.deletes:
+            self.children[delete.kind] = None
+        for apply in todo.applies:
+            before = self.children[apply.kind]
+            assert (before is None) == apply.is_new
+            self.children[apply.kind] = as_stored(apply.kind, apply.manifest, before)
+        if todo.status is not None:
+            status = dict(self.bot.get("status") or {})
+            for part in ("observedGeneration", "phase", "conditions", "killSwitch", "permit"):
+                status.pop(part, None)
+            self.bot["status"] = status | copy.deepcopy(todo.status)
+        self.writes += len(todo.applies) + len(todo.deletes) + (todo.status is not None)
+
+    def settle(self, rounds: int = 4) -> Cluster:
+        for _ in range(rounds):
+            todo = self.plan()
+            if todo.is_empty:
+                return self
+            self.carry_out(todo)
+        raise AssertionError(f"the plan does not converge: {self.plan()}")
+
+    def edit(self, changes: Raw) -> Cluster:
+        """A person's patch: the generation moves on."""
+        for path, value in changes.items():
+            place: Any = self.bot
+            *parents, last = path.split(".")
+            for key in parents:
+                place = place.setdefault(key, {})
+            if value is None:
+                place.pop(last, None)
+            else:
+                place[last] = value
+        self.bot["metadata"]["generation"] += 1
+        return self
+
+    def report(self, **report: Any) -> Cluster:
+        """The trader's own part of the status."""
+        digest = report.pop("digest", None)
+        if digest is None:
+            digest = (self.status.get("permit") or {}).get("digest", "")
+        report.setdefault("at_ns", self.now_ns)
+        report.setdefault("generation", self.bot["metadata"]["generation"])
+        self.bot.setdefault("status", {})["trader"] = build_report(digest=digest, **report)
+        return self
+
+    def make_available(self) -> Cluster:
+        deployment = self.children[kinds.DEPLOYMENT]
+        assert deployment is not None
+        deployment["status"] = {
+            "replicas": 1,
+            "availableReplicas": 1,
+            "conditions": [
+                {"type": "Available", "status": "True", "lastTransitionTime": format_time(self.now_ns)},
+            ],
+        }
+        return self
+
+    def wait(self, seconds: float) -> Cluster:
+        self.now_ns += int(seconds * SECOND_NS)
+        return self
+
+    @property
+    def status(self) -> Raw:
+        return self.bot.get("status") or {}
+
+    def condition(self, kind: str) -> Raw:
+        return next(item for item in self.status["conditions"] if item["type"] == kind)
+
+    def verdict(self, kind: str) -> tuple[str, str]:
+        condition = self.condition(kind)
+        return condition["status"], condition["reason"]
+
+
+@pytest.fixture(scope="session")
+def make_bot() -> Callable[..., Raw]:
+    return build_bot
+
+
+@pytest.fixture(scope="session")
+def make_report() -> Callable[..., Raw]:
+    return build_report
+
+
+@pytest.fixture(scope="session")
+def store_as() -> Callable[..., Raw]:
+    return as_stored
+
+
+@pytest.fixture(scope="session")
+def platform() -> Platform:
+    return _PLATFORM
+
+
+@pytest.fixture(scope="session")
+def make_cluster() -> Callable[..., Cluster]:
+    """A cluster with one bot; `changes` as in `make_bot`, the rest as fields of the cluster or of its platform."""
+
+    def build(changes: Raw | None = None, *, settings: Raw | None = None, **fields: Any) -> Cluster:
+        return Cluster(build_bot(changes), platform=replace(_PLATFORM, **(settings or {})), **fields)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_running(make_cluster: Callable[..., Cluster]) -> Callable[..., Cluster]:
+    """A cluster whose bot trades."""
+
+    def build(changes: Raw | None = None, **fields: Any) -> Cluster:
+        cluster = make_cluster(changes, **fields).settle()
+        return cluster.make_available().report().settle()
+
+    return build

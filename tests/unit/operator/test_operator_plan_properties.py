@@ -1,0 +1,179 @@
+"""From any mixture of present, missing, changed and foreign children, through any history, the plan comes to rest."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tradingbot_operator import kinds
+
+Make = Callable[..., Any]
+FATES = ("missing", "ours", "stripped", "changed", "foreign", "leftover", "going", "extended")
+
+
+def suffer(cluster: Any, kind: kinds.Kind, fate: str) -> None:
+    child = cluster.children[kind]
+    if fate == "missing" or child is None:
+        cluster.children[kind] = None
+    elif fate == "stripped":
+        child["metadata"].pop("annotations")
+    elif fate == "changed":
+        child["metadata"]["labels"]["app.kubernetes.io/name"] = "x"
+    elif fate == "foreign":
+        cluster.children[kind] = {"metadata": {"name": "btc-trader", "uid": "theirs"}, "data": "precious"}
+    elif fate == "leftover" and kind != kinds.VOLUME:
+        child["metadata"]["ownerReferences"][0]["uid"] = "an earlier bot"
+    elif fate == "going":
+        child["metadata"]["deletionTimestamp"] = "2025-06-15T00:00:00Z"
+    elif fate == "extended":
+        child["metadata"]["labels"]["somebody.else/label"] = "theirs"
+        child["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+
+
+@given(fates=st.lists(st.sampled_from(FATES), min_size=len(kinds.CHILDREN), max_size=len(kinds.CHILDREN)))
+@settings(deadline=None, max_examples=60)
+def test_any_mixture_converges_and_what_is_not_ours_is_untouched(make_running: Make, fates: list[str]) -> None:
+    cluster = make_running()
+    for kind, fate in zip(kinds.CHILDREN, fates, strict=True):
+        suffer(cluster, kind, fate)
+    untouchable = {
+        kind: copy.deepcopy(cluster.children[kind])
+        for kind, fate in zip(kinds.CHILDREN, fates, strict=True)
+        if fate in {"foreign", "going"} or (fate == "leftover" and kind != kinds.VOLUME)
+    }
+    cluster.settle()
+    assert cluster.plan().is_empty
+    for kind, before in untouchable.items():
+        assert cluster.children[kind] == before
+    assert (cluster.verdict("Stalled")[1] == "OwnershipConflict") == ("foreign" in fates)
+    if not untouchable:
+        assert all(cluster.children.values())
+
+
+@given(fates=st.lists(st.sampled_from(("missing", "ours", "changed", "stripped", "extended")), min_size=7, max_size=7))
+@settings(deadline=None, max_examples=20)
+def test_repaired_children_are_as_they_were(make_running: Make, fates: list[str]) -> None:
+    cluster, fresh = make_running(), make_running()
+    for kind, fate in zip(kinds.CHILDREN, fates, strict=True):
+        suffer(cluster, kind, fate)
+    cluster.settle()
+    for kind in kinds.CHILDREN:
+        repaired, original = cluster.children[kind], fresh.children[kind]
+        assert repaired["metadata"]["annotations"] == original["metadata"]["annotations"]
+        assert {**repaired.get("spec", {})} == {**original.get("spec", {})}
+
+
+EDITS = st.sampled_from(
+    [
+        {"spec.capital.stage": "small"},
+        {"spec.capital.stage": "micro"},
+        {"spec.capital.stage": "none-such"},
+        {"spec.suspend": True},
+        {"spec.suspend": False},
+        {"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}},
+        {"spec.mode": "Paper"},
+        {"spec.killSwitch": {"engaged": True, "reason": "night"}},
+        {"spec.killSwitch": {"engaged": False}},
+        {"spec.exchange": {"id": "binance", "network": "Mainnet"}},
+        {"spec.exchange": {"id": "mexc", "network": "Sandbox"}},
+        {"spec.symbols": ["ETH/USDT"]},
+        {"spec.symbols": 5},
+        {"spec.storage": {"size": "3Gi"}},
+        {"spec.risk": {"maxOrderNotional": "1"}},
+    ]
+)
+STEPS = st.lists(
+    st.one_of(
+        EDITS.map(lambda changes: ("edit", changes)),
+        st.tuples(st.just("report"), st.booleans()),
+        st.tuples(st.just("wait"), st.sampled_from([1, 31, 89, 91, 3600])),
+        st.tuples(st.just("available"), st.just(None)),
+        st.tuples(st.just("delete"), st.sampled_from(kinds.CHILDREN)),
+    ),
+    max_size=12,
+)
+
+
+def live_through(cluster: Any, step: tuple[str, Any]) -> None:
+    match step:
+        case ("edit", changes):
+            cluster.edit(copy.deepcopy(changes))
+        case ("report", accepted):
+            cluster.report(accepted=accepted)
+        case ("wait", seconds):
+            cluster.wait(seconds)
+        case ("available", _) if cluster.children[kinds.DEPLOYMENT]:
+            cluster.make_available()
+        case ("delete", kind):
+            cluster.children[kind] = None
+
+
+@given(steps=STEPS)
+@settings(deadline=None, max_examples=60)
+def test_plan_comes_to_rest_through_any_history(make_cluster: Make, steps: list[tuple[str, Any]]) -> None:
+    cluster = make_cluster()
+    for step in steps:
+        live_through(cluster, step)
+        cluster.settle()
+        assert cluster.plan().is_empty
+        status = cluster.status
+        assert status["observedGeneration"] == cluster.bot["metadata"]["generation"]
+        ready, reconciling, stalled = (cluster.verdict(kind)[0] for kind in ("Ready", "Reconciling", "Stalled"))
+        assert not (ready == "True" and stalled == "True")
+        assert not (ready == "True" and cluster.verdict("Halted")[0] == "True")
+        assert not (stalled == "True" and reconciling == "True")
+
+
+@given(steps=STEPS)
+@settings(deadline=None, max_examples=30)
+def test_same_observation_same_plan(make_cluster: Make, steps: list[tuple[str, Any]]) -> None:
+    cluster = make_cluster()
+    for step in steps:
+        live_through(cluster, step)
+        before = json.dumps([cluster.bot, [cluster.children[kind] for kind in kinds.CHILDREN]], sort_keys=True)
+        assert cluster.plan() == cluster.plan()
+        assert json.dumps([cluster.bot, [cluster.children[kind] for kind in kinds.CHILDREN]], sort_keys=True) == before
+        cluster.settle()
+
+
+@given(steps=STEPS)
+@settings(deadline=None, max_examples=30)
+def test_transition_time_moves_with_the_status_alone(make_cluster: Make, steps: list[tuple[str, Any]]) -> None:
+    cluster = make_cluster().settle()
+    for step in steps:
+        before = {condition["type"]: condition for condition in cluster.status["conditions"]}
+        live_through(cluster, step)
+        cluster.wait(1).settle()
+        for condition in cluster.status["conditions"]:
+            old = before[condition["type"]]
+            same_status = old["status"] == condition["status"]
+            assert same_status == (old["lastTransitionTime"] == condition["lastTransitionTime"])
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats(allow_nan=False),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    ),
+    st.sampled_from(
+        ["spec", "spec.exchange", "spec.capital", "spec.capital.stages", "spec.symbols", "spec.killSwitch",
+         "spec.suspend", "spec.strategy", "spec.strategy.parameters", "spec.storage", "spec.risk", "status",
+         "status.permit", "status.trader", "status.killSwitch", "status.conditions", "metadata.generation",
+         "metadata.labels"]
+    ),
+)  # fmt: skip
+@settings(deadline=None, max_examples=100)
+def test_no_garbage_breaks_the_plan(make_running: Make, garbage: Any, path: str) -> None:
+    cluster = make_running()
+    *parents, last = path.split(".")
+    place = cluster.bot
+    for key in parents:
+        place = place[key]
+    place[last] = garbage
+    cluster.plan()
