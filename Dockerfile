@@ -13,25 +13,29 @@ COPY requirements/build.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip --python /opt/hatch/bin/python install --only-binary=:all: --require-hashes -r requirements/build.txt
 COPY scripts/install-program scripts/
-COPY pyproject.toml README.md LICENSE ./
-COPY crds/tradingbot_api crds/tradingbot_api
 
-# ---- a program: its lock first (it changes rarely), then its package
+# ---- a program: its lock first (it changes rarely), then what the wheel is made of
 FROM builder AS operator-builder
 COPY requirements/operator.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip scripts/install-program dependencies requirements/operator.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY crds/tradingbot_api crds/tradingbot_api
 COPY operator/tradingbot_operator operator/tradingbot_operator
 RUN scripts/install-program package tradingbot-operator
 
 FROM builder AS trader-builder
 COPY requirements/trader.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip scripts/install-program dependencies requirements/trader.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY crds/tradingbot_api crds/tradingbot_api
 COPY trader/tradingbot_trader trader/tradingbot_trader
 RUN scripts/install-program package tradingbot-trader
 
 FROM builder AS sandbox-builder
 COPY requirements/sandbox.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip scripts/install-program dependencies requirements/sandbox.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY crds/tradingbot_api crds/tradingbot_api
 COPY sandbox/tradingbot_sandbox sandbox/tradingbot_sandbox
 RUN scripts/install-program package tradingbot-sandbox
 

@@ -46,8 +46,7 @@ class Reconciler:
         refusals = await self._carry_out(key, todo)
         if refusals:
             todo = self._plan(replace(observation, refusals=refusals))
-        if todo.status is not None:
-            await self._write_status(key, bot, todo.status)
+        if todo.status is not None and await self._write_status(key, bot, todo.status):
             await self._tell(key, bot, todo)
         return todo.requeue_after_seconds
 
@@ -106,7 +105,8 @@ class Reconciler:
         found = await self._look_again(key, apply.kind)
         return found is None or uid_of(found) != uid_of(apply.manifest)
 
-    async def _write_status(self, key: Key, bot: Manifest, status: Manifest) -> None:
+    async def _write_status(self, key: Key, bot: Manifest, status: Manifest) -> bool:
+        """False when the bot is gone."""
         try:
             version = text(bot, "metadata", "resourceVersion")
             written = await self._api.apply_status(key, status, resource_version=version)
@@ -117,9 +117,10 @@ class Reconciler:
             if error.status != 404:
                 raise
             self._store.remove(kinds.BOT, bot)  # deleted meanwhile
-            return
+            return False
         self._store.put(kinds.BOT, written)
         log.info("status written", bot=str(key), phase=status["phase"], generation=status["observedGeneration"])
+        return True
 
     async def _look_for_bot(self, key: Key, bot: Manifest) -> None:
         found = await self._api.get(kinds.BOT, key.namespace, key.name)

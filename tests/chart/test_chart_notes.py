@@ -45,5 +45,5 @@ def test_notes_warn_of_what_was_left_out(chart):
     assert "rbac.create=false" in notes
 
 
-def test_notes_say_that_uninstalling_stops_no_bot(chart):
-    assert "Uninstalling stops no bot" in chart.render_notes()
+def test_notes_say_what_uninstalling_leaves_behind(chart):
+    assert "Uninstalling removes no bot" in chart.render_notes()

@@ -93,7 +93,7 @@ def test_operator_gets_no_exchange_client_and_trader_no_operator_framework():
 def test_stage_copies_its_own_package_and_ends_as_nobody(program):
     dockerfile = (ROOT / "Dockerfile").read_text()
     builder = re.search(rf"AS {program}-builder\n(.*?)\n\n", dockerfile, re.DOTALL)[1]
-    assert {name for name in OWN if name in builder} == {PROGRAMS[program].name}
+    assert {name for name in OWN if name in builder} == {API.name, PROGRAMS[program].name}
     final = re.search(rf"^FROM runtime AS {program}\n(.*?)(?=^FROM|\Z)", dockerfile, re.DOTALL | re.MULTILINE)[1]
     assert f'ENTRYPOINT ["tradingbot-{program}"]' in final
     assert "USER" not in final

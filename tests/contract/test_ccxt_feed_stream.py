@@ -24,7 +24,8 @@ from tradingbot_trader.venues.port import MarketDataPort
 
 DEADLINE_SECONDS = 90
 BTC, ETH = "BTC/USDT", "ETH/USDT"
-QUICK = FeedSettings(silence_seconds=1.0, first_backoff_seconds=0.1, max_backoff_seconds=0.4)
+QUICK = FeedSettings(silence_seconds=20.0, first_backoff_seconds=0.1, max_backoff_seconds=0.4)
+IMPATIENT = FeedSettings(silence_seconds=2.0, first_backoff_seconds=0.1, max_backoff_seconds=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,7 @@ class Line:
         self._port = int(port)
         self._open: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
         self.was_opened = asyncio.Event()
+        self.refusals: asyncio.Queue[None] = asyncio.Queue()
         self.opened = 0
         self.is_held = False
         self.is_closed = False
@@ -108,6 +110,7 @@ class Line:
     async def _serve(self, reader: asyncio.StreamReader, writers: list[asyncio.StreamWriter]) -> None:
         try:
             if self.is_closed:
+                self.refusals.put_nowait(None)
                 return
             self.opened += 1
             self.was_opened.set()
@@ -305,12 +308,12 @@ async def test_cut_line_is_lost_comes_back_and_its_gap_is_declared_to_the_trade(
 
 async def test_line_that_falls_silent_is_noticed_and_built_again(venue: VenueProcess) -> None:
     sink = Sink()
-    async with Line(venue) as line, market_data(venue, stream_url=line.stream_url, settings=QUICK) as port:
+    async with Line(venue) as line, market_data(venue, stream_url=line.stream_url, settings=IMPATIENT) as port:
         async with running(port, sink):
             await sink.until(lambda: len(sink.trades) > 5)
             line.is_held = True
             await sink.until_state(FeedState.LOST)
-            assert "nothing was heard of BTC/USDT for 1 s" in sink.changes[-1].reason
+            assert "nothing was heard of BTC/USDT for 2 s" in sink.changes[-1].reason
             line.is_held = False
             await sink.until_state(FeedState.CONNECTED)
         assert port.counters.dropped == 0
@@ -328,7 +331,8 @@ async def test_partition_ends_and_the_feed_is_back(venue: VenueProcess) -> None:
         line.cut()
         await sink.until_state(FeedState.LOST)
         before = len(sink.changes)
-        await asyncio.sleep(1.5)  # several attempts; what is waited for is that nothing is told
+        for _ in range(3):
+            await line.refusals.get()
         assert len(sink.changes) == before
         line.is_closed = False
         await sink.until_state(FeedState.CONNECTED)

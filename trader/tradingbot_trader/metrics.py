@@ -28,6 +28,7 @@ class Metrics:
         self.fills = counter("fills", "Fills in the ledger", "symbol", "side")
         self.position = gauge("position_base", "Held quantity in the base currency", "symbol")
         self.exposure = gauge("exposure_quote", "Cost of positions, open and unresolved buys")
+        self.open_orders = gauge("open_orders", "Orders that are open or in flight")
         self.limit = gauge("limit_quote", "Capital limit in force")
         self.realized = gauge("realized_pnl_quote", "Realized profit and loss of the book")
         self.unrealized = gauge("unrealized_pnl_quote", "Unrealized profit and loss at the last trusted price")

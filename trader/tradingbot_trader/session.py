@@ -131,6 +131,7 @@ class Session:
         for symbol, position in engine.ledger.positions.items():
             metrics.position.labels(symbol).set(picture(position.quantity_base))
         metrics.exposure.set(picture(engine.exposure_quote))
+        metrics.open_orders.set(len(trading.desk.open_orders()))
         metrics.limit.set(picture(trading.mandate.grant.limit_quote))
         metrics.realized.set(picture(engine.ledger.realized_quote))
         metrics.unrealized.set(picture(engine.ledger.unrealized_quote(prices)))

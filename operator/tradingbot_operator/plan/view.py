@@ -68,7 +68,7 @@ def read_bot(raw: Manifest) -> BotView:
     spec, spec_error, digest = _read_spec(raw)
     return BotView(
         ref=ref,
-        generation=number(raw, "metadata", "generation"),
+        generation=max(number(raw, "metadata", "generation"), 0),
         is_deleting=is_terminating(raw),
         # anything but a plain false asks for the stricter
         suspended=mapping(raw, "spec").get("suspend", False) not in (False, None),

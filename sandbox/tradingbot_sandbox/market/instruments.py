@@ -1,7 +1,7 @@
 """What can be traded: tick, step, and how lively the synthetic market is in it. PURE.
 
-Ticks and steps are those of Binance spot's exchangeInfo; prices, sizes and rates are of the order that its public
-market showed in 2024.
+Ticks and steps are Binance spot's as of 2024, not read from the live venue; prices, sizes and rates are of the order
+that its public market showed then.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Container:
         loop = asyncio.get_running_loop()
         hook = (self._spec.get("lifecycle") or {}).get("preStop")
         if hook and self._deadline > loop.time():
-            await self._run_until_deadline(asyncio.create_task(self._pre_stop(hook)))
+            await self._run_until_deadline(_spawn(self._pre_stop(hook)))
             self._deadline = max(self._deadline, loop.time() + LEAST_GRACE_SECONDS)
         if self._deadline > loop.time():
             self.process.terminate()

@@ -79,6 +79,22 @@ def test_forced_deletion_kills_the_process_at_once(cluster: Cluster) -> None:
     assert cluster.log("forced") == "up\n"
 
 
+def test_pod_that_was_forced_away_unseen_is_killed_when_the_node_learns_of_it(
+    make_node: Callable[..., RunningNode], make_cluster: Callable[[RunningNode], Cluster]
+) -> None:
+    node = make_node().start()
+    cluster = make_cluster(node)
+    cluster.run("unseen", STUBBORN, terminationGracePeriodSeconds=600)
+    cluster.wait_log("unseen", "up")
+    pid = cluster.pid("unseen")
+    node.process.send_signal(signal.SIGSTOP)
+    cluster.delete("pods", "unseen", grace_seconds=0)
+    cluster.wait_gone("unseen")
+    assert cluster.is_alive(pid)
+    node.process.send_signal(signal.SIGCONT)
+    cluster.wait_for("its process is gone", lambda: not cluster.is_alive(pid))
+
+
 def test_pre_stop_hook_runs_before_sigterm(cluster: Cluster) -> None:
     hook = "import sys; open(sys.argv[1], 'a').write('hook ')"
     container = {

@@ -51,6 +51,15 @@ def test_denied_order_leaves_no_trace() -> None:
     assert desk.observe(BTC, conditions()).entries_last_minute == 0
 
 
+def test_approved_entries_count_towards_the_minute_and_exits_do_not() -> None:
+    desk = engine(fills=[fill(client_order_id="h" * 32)])
+    desk.decide(intent("a" * 32), conditions())
+    desk.decide(intent("b" * 32, purpose=Purpose.EXIT), conditions())
+    assert desk.observe(BTC, conditions()).entries_last_minute == 1
+    desk.apply(event(S.CANCELLED))
+    assert desk.observe(BTC, conditions()).entries_last_minute == 1
+
+
 @pytest.mark.parametrize("state", [S.SENT, S.OPEN, S.UNRESOLVED])
 def test_order_in_flight_open_or_unresolved_counts_in_full(state: OrderState) -> None:
     desk = engine()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tradingbot_sandbox.market.book import Book, BookGapError
@@ -53,6 +53,7 @@ def test_missing_delta_is_refused(make_snapshot: Callable[..., BookSnapshot]) ->
 
 
 @given(LEVELS, LEVELS, LEVELS, LEVELS)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_changes_turn_one_book_into_the_other(
     bids: dict[Decimal, Decimal],
     asks: dict[Decimal, Decimal],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tradingbot_sandbox.market.candles import CandleSeries, flat_candle, merge_candles
@@ -50,6 +50,7 @@ def test_interval_starts_and_ends_where_the_calendar_says(interval: str, time: s
 
 
 @given(st.lists(st.tuples(st.integers(0, 180_000), st.integers(1, 900), st.integers(1, 50), st.booleans()), min_size=1))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_minutes_agree_with_the_seconds_in_them(raw: list[tuple[int, int, int, bool]]) -> None:
     series = CandleSeries()
     minute_ns = START_NS // MINUTE_NS * MINUTE_NS

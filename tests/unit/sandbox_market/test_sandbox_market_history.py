@@ -6,7 +6,7 @@ import itertools
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tradingbot_sandbox.market.candles import Candle
@@ -31,7 +31,7 @@ def candle(walk: History, start_ns: int, end_ns: int) -> Candle:
 
 
 @given(SEEDS, SYMBOLS, st.integers(0, 3 * 86_400))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_walk_ends_exactly_at_the_given_price(seed: int, symbol: str, shift: int) -> None:
     walk = history(symbol, seed=seed, end_ns=END_NS + shift * SECOND_NS)
     last = candle(walk, END_NS + (shift - 1) * SECOND_NS, END_NS + shift * SECOND_NS)
@@ -44,7 +44,7 @@ def test_walk_ends_exactly_at_the_given_price(seed: int, symbol: str, shift: int
     st.sampled_from([(DAY_NS, HOUR_NS), (HOUR_NS, MINUTE_NS), (MINUTE_NS, SECOND_NS)]),
     st.integers(1, 400),
 )
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_candle_is_the_sum_of_its_parts(seed: int, symbol: str, lengths: tuple[int, int], back: int) -> None:
     walk, (whole_ns, part_ns) = history(symbol, seed=seed), lengths
     open_ns = (END_NS // whole_ns - back) * whole_ns
@@ -60,7 +60,7 @@ def test_every_candle_is_the_sum_of_its_parts(seed: int, symbol: str, lengths: t
 
 
 @given(SEEDS, SYMBOLS, st.integers(1, 86_400))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_second_is_a_possible_candle(seed: int, symbol: str, back: int) -> None:
     instrument = INSTRUMENTS[symbol]
     second = candle(history(symbol, seed=seed), END_NS - back * SECOND_NS, END_NS - (back - 1) * SECOND_NS)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tradingbot_sandbox.market.book import Book
@@ -34,7 +34,7 @@ def play(source: SyntheticMarket, seconds: int) -> list[MarketEvent]:
 
 
 @given(SEEDS)
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_same_seed_same_market_however_it_is_pulled(seed: int) -> None:
     whole, pulled = market("BTC/USDT", "SOL/USDT", seed=seed), market("BTC/USDT", "SOL/USDT", seed=seed)
     expected = play(whole, 5)
@@ -59,7 +59,7 @@ def test_other_symbols_change_nothing_in_one() -> None:
 
 
 @given(SEEDS, SYMBOLS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_market_is_one_that_could_be(seed: int, symbol: str) -> None:
     source = market(symbol, seed=seed)
     instrument = INSTRUMENTS[symbol]
@@ -92,7 +92,7 @@ def test_market_is_one_that_could_be(seed: int, symbol: str) -> None:
 
 
 @given(SEEDS)
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_candles_are_the_aggregate_of_the_trades(seed: int) -> None:
     series = CandleSeries()
     seconds: dict[int, list[Trade]] = {}

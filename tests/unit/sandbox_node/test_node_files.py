@@ -21,6 +21,7 @@ NOW = 1_700_000_000 * NS
 
 def content(folder: Path) -> dict[str, File]:
     names = [path for path in folder.iterdir() if not path.name.startswith("..")]
+    assert all(path.exists() for path in names), "a link leads nowhere"
     files = [path for name in names for path in ([name] if name.is_file() else name.rglob("*")) if path.is_file()]
     return {str(path.relative_to(folder)): File(path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) for path in files}
 

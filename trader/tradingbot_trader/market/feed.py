@@ -60,7 +60,7 @@ class Tap:
         self._live: set[str] = set()
 
     def close(self) -> None:
-        """What a dying connection still reads belongs to nobody."""
+        """What a connection that was given up still reads is not received: the next one declares it as missing."""
         self._open = False
 
     def alive(self, symbol: str) -> None:
@@ -69,8 +69,10 @@ class Tap:
             self._heard_ns[symbol] = self._clock.monotonic_ns()
 
     def trade(self, trade: Trade) -> None:
+        if not self._open:
+            return
         self._counters.received += 1
-        if not self._open or trade.symbol not in self._heard_ns:
+        if trade.symbol not in self._heard_ns:
             self._counters.dropped += 1
             return
         try:

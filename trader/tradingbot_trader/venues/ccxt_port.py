@@ -14,7 +14,7 @@ import functools
 import random as system_random
 import re
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -222,7 +222,7 @@ class CcxtMarketData:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await _hang_up(exchange)
+            await exchange.hang_up()
 
     async def _keep_book(self, exchange: Any, symbol: str, tap: Tap) -> None:
         """A book that lost step is built again; the connection, and the other books, stay as they are."""
@@ -266,18 +266,29 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
         """What ccxt makes most numbers with. Its own choice, float, would round what the venue wrote."""
         _tap: Tap | None = None
         _names: Mapping[str, str] = {}
+        _dials: Sequence[asyncio.Task[Any]] = ()
 
         def client(self, url: str) -> Any:
             is_new = url not in (self.clients or {})
             client = super().client(url)
             if is_new:
+                client.open = functools.partial(self._dial, client.open)
                 client.handle_message = functools.partial(self._take_frame, client.handle_message)
             return client
 
-        def on_connected(self, client: Any, message: object = None) -> None:
-            super().on_connected(client, message)
-            if self._tap is None:  # dialled before we hung up
-                self.spawn(client.close)
+        async def hang_up(self) -> None:
+            clients = list((self.clients or {}).values())
+            endings: list[Awaitable[None]] = [asyncio.wait_for(each.close(), _HANG_UP_SECONDS) for each in clients]
+            for dial in self._dials:
+                dial.cancel()
+            await asyncio.gather(*endings, *self._dials, return_exceptions=True)
+            self.session = None
+
+        async def _dial(self, dial: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+            """ccxt starts this and keeps no hold of it: a dial that hangs would connect after we have hung up."""
+            task = asyncio.current_task()
+            self._dials = [*self._dials, *([task] if task else [])]
+            await dial(*arguments)
 
         def handle_trade(self, client: Any, message: Mapping[str, Any]) -> None:  # noqa: ARG002  ccxt's signature
             if self._tap is not None:
@@ -328,14 +339,6 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
                 self._tap.unreadable(error)
 
     return Tapped
-
-
-async def _hang_up(exchange: Any) -> None:
-    clients = list((exchange.clients or {}).values())
-    exchange.session = None
-    await asyncio.gather(
-        *(asyncio.wait_for(client.close(), _HANG_UP_SECONDS) for client in clients), return_exceptions=True
-    )
 
 
 def _candle(symbol: str, timeframe: Timeframe, row: Sequence[Any]) -> Candle:

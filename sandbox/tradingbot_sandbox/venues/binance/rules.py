@@ -1,6 +1,7 @@
 """exchangeInfo: the trading rules of each symbol, with the filters that Binance spot has for it. PURE.
 
-Filter values are those of Binance's exchangeInfo for these symbols; the rest follows from tick and step.
+Kinds of filters, minimum notionals and order counts are as Binance spot has them. The largest quantities are of the
+right order only: Binance moves the one for market orders every day.
 """
 
 from __future__ import annotations

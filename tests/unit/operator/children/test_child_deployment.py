@@ -86,8 +86,6 @@ def test_deployment_reads_as_a_whole(build: Build) -> None:
                                 "--name=btc",
                                 "--exchange=binance",
                                 "--network=Sandbox",
-                                "--exchange=binance",
-                                "--network=Sandbox",
                                 "--book=paper",
                                 "--store=/var/lib/tradingbot",
                                 "--listen=$(POD_IP):8080",

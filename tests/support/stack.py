@@ -1,0 +1,199 @@
+"""The whole product: operator from the chart on a real control plane, pods on the process node, a simulated venue."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tradingbot_sandbox.supervisor.process import Child
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM = "tradingbot-system"
+DEADLINE_SECONDS = 60.0
+
+
+class CommandFailed(AssertionError):  # noqa: N818  named by consequence (STYLE)
+    """A command said no; its words are the message."""
+
+
+@dataclass
+class Stack:
+    """What a test can do to the running product. `network: Sandbox` is the synthetic market of the whole run;
+    `network: Testnet` is whatever the test itself starts on `testnet_port`."""
+
+    state: Path
+    environment: dict[str, str]
+    testnet_port: int
+    logs: list[Path] = field(default_factory=list)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            [f"{self.state}/bin/kubectl", *arguments],
+            env=self.environment, input=stdin, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise CommandFailed(done.stderr.strip())
+        return done.stdout
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        self.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+    def get(self, resource: str, name: str, namespace: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.kubectl("-n", namespace, "get", resource, name, "-o", "json"))
+        return found
+
+    def patch(self, namespace: str, name: str, spec: dict[str, Any]) -> None:
+        body = json.dumps({"spec": spec})
+        self.kubectl("-n", namespace, "patch", "tb", name, "--type", "merge", "-p", body)
+
+    def trader(self, namespace: str, name: str) -> dict[str, Any]:
+        part: dict[str, Any] = self.get("tb", name, namespace).get("status", {}).get("trader", {})
+        return part
+
+    def condition(self, namespace: str, name: str, kind: str) -> dict[str, Any]:
+        conditions = self.get("tb", name, namespace).get("status", {}).get("conditions", [])
+        return next((each for each in conditions if each["type"] == kind), {})
+
+    def pods(self, namespace: str, bot: str | None = None) -> list[dict[str, Any]]:
+        selector = f"tradingbot.dev/bot={bot}" if bot else "app.kubernetes.io/name=tradingbot-operator"
+        found: list[dict[str, Any]] = json.loads(
+            self.kubectl("-n", namespace, "get", "pods", "-l", selector, "-o", "json")
+        )["items"]
+        return found
+
+    def store(self, namespace: str, bot: str) -> Path:
+        """The folder of the bot's volume."""
+        volume = self.get("pvc", f"{bot}-trader", namespace)["spec"]["volumeName"]
+        return Path(json.loads(self.kubectl("get", "pv", volume, "-o", "json"))["spec"]["local"]["path"])
+
+    def metrics(self, namespace: str, bot: str) -> dict[str, float]:
+        """Sums over labels, by name without the prefix."""
+        address = self.pods(namespace, bot)[0]["status"]["podIP"]
+        with urllib.request.urlopen(f"http://{address}:8080/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        found: dict[str, float] = {}
+        for name, value in re.findall(r"^tradingbot_trader_(\w+)(?:\{[^}]*\})? (\S+)$", text, re.MULTILINE):
+            found[name] = found.get(name, 0.0) + float(value)
+        return found
+
+    def wait(self, what: str, look: Callable[[], Any], *, seconds: float = DEADLINE_SECONDS) -> Any:
+        """Until `look` answers with something; a failure prints what a person needs to act."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                found = look()
+            except (CommandFailed, OSError, IndexError, KeyError) as error:
+                found, problem = None, repr(error)
+            else:
+                problem = ""
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not come within {seconds:g} s. {problem}\n{self.describe()}")
+            time.sleep(0.1)
+
+    def describe(self) -> str:
+        """Everything that a person would look at first."""
+        parts = [
+            self.kubectl("get", "tb,deploy,pods,pvc", "-A"),
+            self.kubectl("get", "tb", "-A", "-o", "jsonpath={range .items[*]}{.metadata.name}: {.status}{'\\n'}{end}"),
+            self.kubectl("get", "events", "-A", "--field-selector=type=Warning"),
+        ]
+        logs = sorted((self.state / "node").rglob("*.log"))
+        tails = [f"== {log}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:]) for log in logs]
+        return "\n".join([*parts, *tails])
+
+
+def build_bot(name: str, namespace: str, **changes: Any) -> dict[str, Any]:
+    """A valid bot that trades the sandbox's market on 1 s candles."""
+    spec: dict[str, Any] = {
+        "exchange": {"id": "binance", "network": "Sandbox"},
+        "symbols": ["BTC/USDT"],
+        "strategy": {
+            "name": "sma-cross",
+            "timeframe": "1s",
+            "parameters": {"fast": 2, "slow": 5, "rsiPeriod": 0},
+        },
+        "capital": {
+            "currency": "USDT",
+            "stage": "micro",
+            "stages": [{"name": "micro", "limit": "50"}, {"name": "small", "limit": "100"}],
+        },
+        "risk": {"maxOrderNotional": "20", "cooldownAfterLoss": "0s", "maxOrdersPerMinute": 600},
+    }
+    return {
+        "apiVersion": "tradingbot.dev/v1alpha1",
+        "kind": "TradingBot",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec | changes,
+    }
+
+
+def install(stack: Stack, values: dict[str, str]) -> None:
+    chart = {
+        "resyncIntervalSeconds": 5,
+        "exchanges": {
+            "binance": {
+                "sandbox": {
+                    "restUrl": values["TRADINGBOT_BINANCE_REST_URL"],
+                    "streamUrl": values["TRADINGBOT_BINANCE_STREAM_URL"],
+                },
+                "testnet": {
+                    "restUrl": f"http://127.0.0.1:{stack.testnet_port}/api/v3",
+                    "streamUrl": f"ws://127.0.0.1:{stack.testnet_port}/ws",
+                },
+            }
+        },
+    }
+    file = stack.state / "values.yaml"
+    file.write_text(yaml.safe_dump(chart))
+    done = subprocess.run(
+        [
+            f"{stack.state}/bin/helm", "install", "tradingbot-operator", str(ROOT / "charts" / "tradingbot-operator"),
+            "--namespace", SYSTEM, "--create-namespace", "--values", str(file), "--wait", "--timeout", "90s",
+        ],
+        env=stack.environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stderr}\n{stack.describe()}"
+
+
+def sandbox(command: str, state: Path) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "tradingbot_sandbox", command, "--state", str(state)],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+
+
+def is_healthy(state: Path) -> bool:
+    done = subprocess.run(
+        [sys.executable, "-m", "tradingbot_sandbox", "status", "--state", str(state)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode == 0
+
+
+def until(condition: Callable[[], bool], log: Path, child: Child) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        said = log.read_text(errors="replace") if log.exists() else ""
+        assert child.exit_status() is None, f"the sandbox ended: {said}"
+        assert time.monotonic() < deadline, f"the sandbox did not come up: {said}"
+        time.sleep(0.2)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

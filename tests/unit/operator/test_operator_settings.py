@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from tradingbot_api.spec import ExchangeId, Network
+from tradingbot_operator import kinds
+from tradingbot_operator.children.platform import Addresses
+from tradingbot_operator.handlers import build_kopf_settings
+from tradingbot_operator.settings import Settings
+
+
+def parse(*arguments: str) -> Settings:
+    return CliApp.run(Settings, cli_args=list(arguments))
+
+
+def test_arguments_of_the_chart_are_understood() -> None:
+    addresses = {"binance": {"Sandbox": {"rest": "http://venue:1", "stream": "ws://venue:1/ws"}}}
+    settings = parse(
+        "--listen=127.0.0.7:8080",
+        "--service-account-dir=/somewhere",
+        "--namespaces=desk-a,desk-b",
+        "--installation=ns.release",
+        "--resync-interval-seconds=60",
+        "--workers=8",
+        "--log-level=INFO",
+        "--trader-image=registry.example:5000/tradingbot-trader@sha256:00",
+        "--trader-image-pull-policy=Always",
+        '--trader-resources={"limits":{"memory":"1Gi"},"requests":{"cpu":"100m","memory":"1Gi"}}',
+        "--storage-class=fast",
+        "--storage-access-mode=ReadWriteOncePod",
+        f"--exchange-addresses={json.dumps(addresses)}",
+    )
+    assert settings.namespaces == ("desk-a", "desk-b")
+    assert (settings.listen_host, settings.listen_port) == ("127.0.0.7", 8080)
+    assert settings.service_account_dir == Path("/somewhere")
+    assert settings.log_level == "info"
+    platform = settings.platform
+    assert platform.trader_limits == {"memory": "1Gi"}
+    assert platform.trader_requests == {"cpu": "100m", "memory": "1Gi"}
+    assert platform.addresses == {
+        (ExchangeId.BINANCE, Network.SANDBOX): Addresses(rest="http://venue:1", stream="ws://venue:1/ws")
+    }
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = parse()
+    assert settings.namespaces == ()
+    assert settings.kubeconfig is None
+    assert settings.graceful_exit_seconds < 30, "below the grace period of the operator's pod"
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--workers=0",
+        "--resync-interval-seconds=0",
+        "--listen=8080",
+        "--log-level=loud",
+        "--trader-image=",
+        "--storage-access-mode=ReadWriteMany",
+        "--installation=with space",
+        '--trader-resources={"limit":{}}',
+        '--trader-resources={"limits":{"gpu":"1"}}',
+        '--exchange-addresses={"binance":{"Mainnet":{"rest":"http://x","stream":"ws://x"}}}',
+        '--exchange-addresses={"ftx":{"Sandbox":{"rest":"http://x","stream":"ws://x"}}}',
+        '--exchange-addresses={"binance":{"Sandbox":{"rest":"http://x"}}}',
+        '--exchange-addresses={"binance":{"Sandbox":{"rest":"ws://x","stream":"http://x"}}}',
+    ],
+)
+def test_mistake_is_refused(argument: str) -> None:
+    with pytest.raises(ValidationError):
+        parse(argument)
+
+
+def test_unknown_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("--resync-interval=60")
+    assert "--resync-interval" in capsys.readouterr().err
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        if isinstance(field.default, float):
+            assert name.endswith("_seconds"), name
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        parse().workers = 3  # type: ignore[misc]  # that it is refused is the point
+
+
+@pytest.mark.parametrize(("arguments", "scans"), [((), True), (("--namespaces=desk-a",), False)])
+def test_kopf_does_nothing_but_watch(arguments: tuple[str, ...], *, scans: bool) -> None:
+    kopf: Any = build_kopf_settings(parse(*arguments))
+    assert kopf.peering.standalone
+    assert not kopf.posting.enabled
+    assert kopf.scanning.disabled != scans
+    assert kopf.watching.client_timeout > kopf.watching.server_timeout
+    assert isinstance(kopf.watching.server_timeout, int), "the API server takes whole seconds alone"
+    assert len(kopf.watching.label_selectors) == len(kinds.WATCHED) - 1
+    assert set(kopf.watching.label_selectors.values()) == {"app.kubernetes.io/managed-by=tradingbot-operator"}
