@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import errno
+import os
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -14,6 +17,7 @@ from typing import Any
 from support.virtual import VirtualClock
 from tradingbot_api.digest import digest_spec
 from tradingbot_api.spec import ExchangeId, Network, Timeframe, TradingBotSpec
+from tradingbot_trader.book.store import SqliteDisk
 from tradingbot_trader.control.configuration import ConfigRefused
 from tradingbot_trader.control.kube import KubeError, Listing
 from tradingbot_trader.market.events import Book, Candle, FeedChange, FeedState, Level, MarketSink, Trade
@@ -251,6 +255,17 @@ def build_instrument(symbol: str) -> Instrument:
     )
 
 
+class FillableDisk(SqliteDisk):
+    """The real disk, until it is full."""
+
+    is_full = False
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().commit(connection)
+
+
 class Trader:
     """Starts and ends sessions on one store, as a kubelet does with containers."""
 
@@ -259,6 +274,7 @@ class Trader:
         self.clock = VirtualClock()
         self.kube = FakeKube(spec or build_spec())
         self.market = FakeMarket(self.clock)
+        self.disk = FillableDisk()
         self.kube.permit()
 
     def settings(self, **changes: Any) -> Settings:
@@ -282,6 +298,7 @@ class Trader:
             clock=self.clock,
             jitter=random.Random(1),  # noqa: S311  a test
             metrics=Metrics(),
+            disk=self.disk,
         )
         task = asyncio.create_task(session.run(stopping))
         try:

@@ -18,7 +18,7 @@ from tradingbot_api.conditions import ConfigReason
 from tradingbot_api.spec import MINUTE_NS, ExchangeId, KillSwitch, Network
 from tradingbot_api.status import ConfigReport, TraderStatus
 from tradingbot_trader.book.audit import AuditKind
-from tradingbot_trader.book.store import Identity, Store
+from tradingbot_trader.book.store import Disk, Identity, Store
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.control.configuration import ConfigRefused, Configurator
 from tradingbot_trader.control.kube import KubeApi, Raw
@@ -69,10 +69,11 @@ class Session:
         clock: Clock,
         jitter: random.Random,
         metrics: Metrics,
+        disk: Disk | None = None,
     ) -> None:
-        """`port` may be the reason why this pod has no market at all."""
+        """`port` may be the reason why this pod has no market at all; `disk` None is the real one."""
         self._settings, self._kube, self._port = settings, kube, port
-        self._clock, self._metrics = clock, metrics
+        self._clock, self._metrics, self._disk = clock, metrics, disk
         self._tenant = Tenant(kube, clock, jitter, identity=settings.pod)
         self._watch = ControlWatch(kube, clock, jitter, self._on_control, poll_seconds=self._poll_seconds)
         self._reporter = Reporter(kube, clock, self._build_status)
@@ -201,6 +202,7 @@ class Session:
                     book=settings.book,
                     account=PAPER_ACCOUNT,
                     now_ns=self._clock.now_ns(),
+                    disk=self._disk,
                 )
             except (RefuseToStart, StoreUnwritable) as error:
                 _log.error("store_not_opened", error=str(error), retry_seconds=STORE_RETRY_SECONDS)
