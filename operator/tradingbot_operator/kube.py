@@ -35,7 +35,7 @@ from kubernetes.aio import client, config
 
 from tradingbot_api.labels import MANAGED_BY, OPERATOR_MANAGER
 from tradingbot_operator import kinds
-from tradingbot_operator.errors import ApiError, NotConfigured, classify
+from tradingbot_operator.errors import ApiError, NotConfigured, Transient, classify
 from tradingbot_operator.kinds import Key, Kind
 from tradingbot_operator.manifest import Manifest, mapping, number, sequence, text
 
@@ -262,11 +262,15 @@ class AioKubeApi:
         answer = _parse(raw)
         if 200 <= status < 300:
             return answer
+        details = mapping(answer, "details")
+        if any(text(cause, "reason") == "NamespaceTerminating" for cause in sequence(details, "causes")):
+            # Forbidden, but nothing that a person should mend: the bot goes with its namespace in a moment.
+            raise Transient(what, "its namespace is being deleted", status=status)
         raise classify(
             what,
             text(answer, "message") or f"status {status}",
             status=status,
-            retry_after_seconds=float(number(mapping(answer, "details"), "retryAfterSeconds")),
+            retry_after_seconds=float(number(details, "retryAfterSeconds")),
         )
 
 

@@ -35,7 +35,7 @@ def test_notes_say_which_bots_are_served_and_under_which_installation(chart):
 
 
 def test_notes_say_which_test_venues_are_known(chart):
-    assert "Sandbox wait" in chart.render_notes()
+    assert "Sandbox or Testnet wait" in chart.render_notes()
     assert "binance/sandbox" in chart.render_notes({"exchanges": {"binance": {"sandbox": VENUE}}})
 
 

@@ -56,6 +56,7 @@ class Venue:
         """Answers to `depth`, the last one for ever: a body, or an HTTP status."""
         self.snapshot_requests = 0
         self.refuse_streams = 0
+        self.refuse_dials = 0
         self._sockets: list[web.WebSocketResponse] = []
         self._subscribed: asyncio.Queue[list[str]] = asyncio.Queue()
 
@@ -89,7 +90,10 @@ class Venue:
         self.snapshot_requests += 1
         return web.Response(status=answer) if isinstance(answer, int) else web.json_response(answer)
 
-    async def _stream(self, request: web.Request) -> web.WebSocketResponse:
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        if self.refuse_dials:
+            self.refuse_dials -= 1
+            return web.Response(status=429, headers={"Retry-After": "2"})
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
         self._sockets.append(socket)
@@ -274,7 +278,7 @@ async def test_crossed_book_is_never_delivered_and_is_built_again() -> None:
 async def test_snapshot_that_cannot_be_had_is_asked_for_again_while_trades_flow() -> None:
     sink = Sink()
     async with Venue() as venue:
-        venue.snapshots = [503, 503, 503, SNAPSHOT]
+        venue.snapshots = [503, SNAPSHOT]
         async with streaming(venue, sink) as port:
             await venue.subscribed_to(BOOKS)
             await venue.say(trade(1))
@@ -285,6 +289,7 @@ async def test_snapshot_that_cannot_be_had_is_asked_for_again_while_trades_flow(
             await venue.say(trade(2))
             await sink.until(lambda: len(sink.trades) == 2)
             assert (port.counters.resyncs, port.counters.connections, port.counters.dropped) == (1, 1, 0)
+            assert venue.snapshot_requests == 2
 
 
 async def test_refused_subscription_is_a_lost_stream_with_the_venues_words_and_is_tried_again() -> None:
@@ -297,6 +302,19 @@ async def test_refused_subscription_is_a_lost_stream_with_the_venues_words_and_i
             await sink.until(lambda: len(sink.trades) == 1)
     assert [change.state for change in sink.changes[:2]] == [FeedState.LOST, FeedState.CONNECTED]
     assert "Invalid request" in sink.changes[0].reason
+
+
+async def test_venue_that_refuses_to_be_dialled_is_left_in_peace_for_as_long_as_it_asks() -> None:
+    """The waits of this test are shorter than a tick; only what the venue asked for explains two seconds."""
+    clock, sink = SystemClock(), Sink()
+    async with Venue() as venue:
+        venue.snapshots, venue.refuse_dials = [SNAPSHOT], 1
+        async with streaming(venue, sink):
+            await sink.until(lambda: bool(sink.changes))
+            refused_ns = clock.monotonic_ns()
+            await venue.subscribed_to(TRADES)
+            assert clock.monotonic_ns() - refused_ns >= 1_900_000_000
+    assert "429" in sink.changes[0].reason
 
 
 async def test_sink_that_fails_ends_the_feed_with_its_error() -> None:

@@ -20,7 +20,7 @@ from tradingbot_trader.market.events import Book, Candle, FeedChange, FeedGap, F
 from tradingbot_trader.market.feed import FeedSettings
 from tradingbot_trader.venues.binance import BOOK_LEVELS
 from tradingbot_trader.venues.ccxt_port import build_market_data
-from tradingbot_trader.venues.port import MarketDataPort
+from tradingbot_trader.venues.port import MarketDataPort, UnknownSymbol
 
 DEADLINE_SECONDS = 90
 BTC, ETH = "BTC/USDT", "ETH/USDT"
@@ -139,7 +139,11 @@ class Line:
 
 @contextlib.asynccontextmanager
 async def market_data(
-    venue: VenueProcess, *, stream_url: str | None = None, settings: FeedSettings | None = None
+    venue: VenueProcess,
+    *,
+    stream_url: str | None = None,
+    settings: FeedSettings | None = None,
+    loaded: Sequence[str] = (BTC, ETH),
 ) -> AsyncIterator[MarketDataPort]:
     port = build_market_data(
         ExchangeId.BINANCE,
@@ -151,7 +155,7 @@ async def market_data(
     )
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
-            await port.load_instruments([BTC, ETH])
+            await port.load_instruments(loaded)
             yield port
     finally:
         await port.close()
@@ -399,6 +403,22 @@ async def test_symbols_are_changed_by_running_again(venue: VenueProcess) -> None
             await sink.until(lambda: len(sink.ids(BTC)) > seen)
         ids = sink.ids(BTC)
         assert ids[-1] - ids[0] + 1 == len(ids) + port.counters.missing
+
+
+async def test_wrong_edit_of_the_symbols_leaves_the_running_ones_usable(venue: VenueProcess) -> None:
+    sink = Sink()
+    async with (
+        Line(venue) as line,
+        market_data(venue, stream_url=line.stream_url, settings=QUICK, loaded=[BTC]) as port,
+        running(port, sink, (BTC,)),
+    ):
+        await sink.until_state(FeedState.CONNECTED)
+        with pytest.raises(UnknownSymbol, match="NOPE/USDT"):
+            await port.load_instruments([ETH, "NOPE/USDT"])
+        assert await port.fetch_candles(BTC, Timeframe.S1, limit=3)
+        line.cut()
+        await sink.until_state(FeedState.LOST)
+        await sink.until_state(FeedState.CONNECTED)
 
 
 async def test_symbol_without_loaded_rules_is_refused_at_once(venue: VenueProcess) -> None:

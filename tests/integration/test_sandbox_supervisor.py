@@ -1,6 +1,6 @@
 """`tradingbot-sandbox up`, `status`, `env` and `down` as a user meets them, and what a SIGKILL leaves behind: nothing.
 
-One sandbox for the whole file, without a node and a venue, which have tests of their own.
+One sandbox for the whole file, without a node and a venue, which have tests of their own; the last test has one with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tradingbot_sandbox.control_plane.api import ApiClient
 from tradingbot_sandbox.control_plane.binaries import find_binaries
 from tradingbot_sandbox.control_plane.components import Layout
 from tradingbot_sandbox.control_plane.pins import BINARIES
-from tradingbot_sandbox.supervisor.process import ProcessId
+from tradingbot_sandbox.supervisor.process import ProcessId, read_stat
 from tradingbot_sandbox.supervisor.state import StateFolder
 
 DEADLINE_SECONDS = 30.0
@@ -218,3 +218,45 @@ def test_start_that_fails_says_why_and_leaves_nothing(stopped: Sandbox, tmp_path
     assert "kube-apiserver ended with status 1 before it was ready. It said: error: unknown flag: --nonsense." in line
     assert stopped.state.supervisor() is None
     assert [name for name, process in stopped.processes.items() if process.is_alive()] == []
+
+
+def descendants(pid: int) -> list[ProcessId]:
+    """All processes below this one."""
+    parents = {int(p.name): stat.parent for p in Path("/proc").glob("[0-9]*") if (stat := read_stat(int(p.name)))}
+    found = [pid]
+    for above in found:
+        found += [child for child, parent in parents.items() if parent == above]
+    return [process for child in found[1:] if (process := ProcessId.of(child))]
+
+
+def test_pods_die_with_a_killed_supervisor(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path / "state")
+    done = sandbox.run("up", "--seed", "7")
+    try:
+        assert done.returncode == 0, done.stderr
+        container = {
+            "name": "venue",
+            "image": "tradingbot-sandbox",
+            "args": ["venue", "binance", "--listen=$(POD_IP):8080"],
+            "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+            "readinessProbe": {"httpGet": {"path": "/api/v3/ping", "port": 8080}, "periodSeconds": 1},
+        }
+        pods = "/api/v1/namespaces/default/pods"
+        created = sandbox.admin.create(pods, {"metadata": {"name": "p"}, "spec": {"containers": [container]}})
+        assert created.is_success, created.body
+
+        def is_ready() -> bool:
+            conditions = sandbox.admin.get(f"{pods}/p").body.get("status", {}).get("conditions", [])
+            return any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
+
+        wait_for(is_ready)
+        below = descendants(sandbox.supervisor.pid)
+        assert any(b":8080" in command_line(process) for process in below)
+        sandbox.supervisor.send(signal.SIGKILL)
+        assert all(process.wait_gone(DEADLINE_SECONDS) for process in below)
+    finally:
+        sandbox.run("down", "--clean")
+
+
+def command_line(process: ProcessId) -> bytes:
+    return Path(f"/proc/{process.pid}/cmdline").read_bytes()

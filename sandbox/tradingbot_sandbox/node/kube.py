@@ -53,7 +53,9 @@ class Api:
             raise NodeUnusable(f"cannot use the kubeconfig {kubeconfig}: {error}") from error
         settings.connection_pool_maxsize = 0  # each watch holds a connection, and nobody knows how many there will be
         settings.client_session_kwargs = {"trust_env": False}  # a proxy of the caller's shell is not for the loopback
-        return Api(client.ApiClient(settings))
+        api_client = client.ApiClient(settings)
+        api_client.user_agent = "tradingbot-process-node"  # the audit log tells who asked
+        return Api(api_client)
 
     async def close(self) -> None:
         await self._client.close()

@@ -46,6 +46,7 @@ def prepare_launch(
         "HOME": str(home),
         "TMPDIR": str(scratch) if temporary == "/tmp" else temporary,  # noqa: S108
         "HOSTNAME": pod["metadata"]["name"][:63],
+        "TZ": "UTC",  # a container knows nothing of the machine's time zone
         **extra,
     }
     working_folder = home

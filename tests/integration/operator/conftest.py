@@ -1,8 +1,7 @@
-"""The API's CRDs on the real API server, bots on it, and the operator as a real process with the rights that it lists."""
+"""The API on a real API server, bots on it, and the operator as a real process with the rights that it lists."""
 
 from __future__ import annotations
 
-import base64
 import copy
 import json
 import os
@@ -15,10 +14,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -30,9 +29,9 @@ from tradingbot_sandbox.control_plane.control_plane import ControlPlane
 Raw = dict[str, Any]
 ROOT = Path(__file__).parents[3]
 APPLY = "application/apply-patch+yaml"
-STATUS_MANAGER = "tradingbot-trader"
+TRADER = "tradingbot-trader"
+"""The field manager of a trader."""
 DEADLINE_SECONDS = 30.0
-USER = "system:serviceaccount:operator-test:operator"
 
 # What the operator may do: the table in tradingbot_operator/kube.py, as a ClusterRole.
 _CHILD = ["get", "list", "watch", "create", "patch"]
@@ -84,7 +83,10 @@ _BOT: Raw = {
 }
 
 
-def until[T](what: str, look: Callable[[], T | None], *, seconds: float = DEADLINE_SECONDS) -> T:
+T = TypeVar("T")
+
+
+def until(what: str, look: Callable[[], T | None], *, seconds: float = DEADLINE_SECONDS) -> T:
     """The first answer that is neither None nor false."""
     end = time.monotonic() + seconds
     while True:
@@ -93,3 +95,370 @@ def until[T](what: str, look: Callable[[], T | None], *, seconds: float = DEADLI
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds:.0f} s: {what}")
         time.sleep(0.02)
+
+
+def build_bot(changes: Raw | None = None) -> Raw:
+    """A valid bot; `changes` are dotted paths and values, None takes the field away."""
+    bot = copy.deepcopy(_BOT)
+    for path, value in (changes or {}).items():
+        place: Any = bot
+        *parents, last = path.split(".")
+        for key in parents:
+            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
+        if isinstance(place, list):
+            place[int(last)] = value
+        elif value is None:
+            place.pop(last, None)
+        else:
+            place[last] = value
+    return bot
+
+
+@dataclass
+class Desk:
+    """One namespace, seen with the administrator's eyes."""
+
+    admin: ApiClient
+    namespace: str
+    until = staticmethod(until)
+
+    def path(self, kind: str, name: str = "") -> str:
+        return PATHS[kind].format(self.namespace) + (f"/{name}" if name else "")
+
+    def create_bot(self, changes: Raw | None = None) -> Raw:
+        answer = self.admin.create(self.path("TradingBot") + "?fieldValidation=Strict", build_bot(changes))
+        assert answer.is_success, answer.body
+        return answer.body
+
+    def patch(self, spec: Raw, name: str = "btc") -> Raw:
+        answer = self.admin.merge(self.path("TradingBot", name), {"spec": spec})
+        assert answer.is_success, answer.body
+        return answer.body
+
+    def get(self, kind: str, name: str = "btc-trader") -> Raw | None:
+        answer = self.admin.get(self.path(kind, name))
+        return answer.body if answer.is_success else None
+
+    def bot(self, name: str = "btc") -> Raw:
+        found = self.get("TradingBot", name)
+        assert found is not None, name
+        return found
+
+    def status(self, name: str = "btc") -> Raw:
+        found: Raw = self.bot(name).get("status", {})
+        return found
+
+    def verdict(self, condition: str, name: str = "btc") -> tuple[str, str]:
+        for item in self.status(name).get("conditions", []):
+            if item["type"] == condition:
+                return item["status"], item["reason"]
+        return "", ""
+
+    def message(self, condition: str, name: str = "btc") -> str:
+        return next(item["message"] for item in self.status(name)["conditions"] if item["type"] == condition)
+
+    def until_verdict(self, condition: str, status: str, reason: str, name: str = "btc") -> None:
+        try:
+            until(
+                f"{name}: {condition}={status}/{reason}",
+                lambda: self.verdict(condition, name) == (status, reason) and self.is_current(name),
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}; status is {json.dumps(self.status(name), indent=1)}") from None
+
+    def is_current(self, name: str = "btc") -> bool:
+        bot = self.bot(name)
+        return bool(bot.get("status", {}).get("observedGeneration") == bot["metadata"]["generation"])
+
+    def until_current(self, name: str = "btc") -> Raw:
+        """The operator has looked at the newest spec."""
+        until(f"{name} is reconciled", lambda: self.is_current(name))
+        return self.status(name)
+
+    def until_children(self, kinds: tuple[str, ...] = CHILDREN) -> dict[str, Raw]:
+        return {kind: until(f"{kind} exists", lambda kind=kind: self.get(kind)) for kind in kinds}
+
+    def report(self, name: str = "btc", **more: Any) -> None:
+        """What a trader would write, as its own field manager."""
+        bot = self.bot(name)
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        config = {
+            "generation": bot["metadata"]["generation"],
+            "accepted": True,
+            "reason": "Accepted",
+            "digest": bot.get("status", {}).get("permit", {}).get("digest", ""),
+        } | more.pop("config", {})
+        trader = {
+            "uid": bot["metadata"]["uid"],
+            "pod": "btc-trader-1",
+            "version": "0.1.0",
+            "mode": "Paper",
+            "state": "Active",
+            "startedAt": now,
+            "heartbeatAt": now,
+            "epoch": 1,
+            "config": config,
+        } | more
+        answer = self.admin.request(
+            "PATCH",
+            f"{self.path('TradingBot', name)}/status?fieldManager={TRADER}&force=true",
+            {"apiVersion": bot["apiVersion"], "kind": "TradingBot", "status": {"trader": trader}},
+            content_type=APPLY,
+        )
+        assert answer.is_success, answer.body
+
+    def make_pod_ready(self) -> None:
+        """There is no node: the pod is said to be ready, and the real Deployment controller believes it."""
+        pods = f"/api/v1/namespaces/{self.namespace}/pods"
+
+        def find() -> Raw | None:
+            items = self.admin.get(f"{pods}?labelSelector=tradingbot.dev/bot%3Dbtc").body["items"]
+            return items[0] if items else None
+
+        pod = until("a pod exists", find)
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": now}]
+        answer = self.admin.merge(
+            f"{pods}/{pod['metadata']['name']}/status", {"status": {"phase": "Running", "conditions": conditions}}
+        )
+        assert answer.is_success, answer.body
+
+    def events(self) -> list[str]:
+        listed = self.admin.get(f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events").body["items"]
+        return sorted(item["reason"] for item in listed if item["regarding"]["kind"] == "TradingBot")
+
+
+@dataclass
+class Operator:
+    """One run of `python -m tradingbot_operator`."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+    log_path: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8")
+
+    def http(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^{re.escape(name)} (\S+)$", self.http("/metrics")[1], re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def until_ready(self) -> Operator:
+        def look() -> bool:
+            assert self.process.poll() is None, f"the operator ended: {self.log}"
+            return self.http("/readyz")[0] == 200
+
+        until("the operator is ready", look)
+        return self
+
+    def until_resynced(self, times: int = 2) -> None:
+        """So many whole re-lists from now on, and nothing left to do."""
+        for _ in range(times):
+            before = self.metric("tradingbot_operator_last_resync_timestamp_seconds")
+            until("a re-list", lambda: self.metric("tradingbot_operator_last_resync_timestamp_seconds") > before)  # noqa: B023  called at once
+        until("an empty queue", lambda: self.metric("tradingbot_operator_queue_depth") == 0)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, *, seconds: float = 25.0) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+
+Start = Callable[..., Operator]
+
+
+@dataclass
+class Account:
+    """A service account for an operator: the folder that a pod would have."""
+
+    folder: Path
+    user: str
+
+
+def create_account(admin: ApiClient, ca: Path, folder: Path, name: str, rules: list[Raw]) -> Account:
+    namespace = "operator-test"
+    admin.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    admin.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    role, full_name = {"metadata": {"name": f"{namespace}-{name}"}, "rules": rules}, f"{namespace}-{name}"
+    assert admin.create(f"{rbac}/clusterroles", role).status in {201, 409}
+    binding = {
+        "metadata": {"name": full_name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": full_name},
+        "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
+    }
+    assert admin.create(f"{rbac}/clusterrolebindings", binding).status in {201, 409}
+    token = admin.create(
+        f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
+        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}},
+    )
+    assert token.is_success, token.body
+    folder.mkdir()
+    (folder / "token").write_text(token.body["status"]["token"], encoding="ascii")
+    (folder / "ca.crt").write_bytes(ca.read_bytes())
+    return Account(folder, f"system:serviceaccount:{namespace}:{name}")
+
+
+def apply_crd(admin: ApiClient, manifest: Raw) -> None:
+    name = manifest["metadata"]["name"]
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+    query = "?fieldManager=operator-tests&force=true&fieldValidation=Strict"
+    answer = admin.request("PATCH", path + query, manifest, content_type=APPLY)
+    assert answer.is_success, answer.body
+
+    def is_established() -> bool:
+        conditions = admin.get(path).body.get("status", {}).get("conditions") or []
+        return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
+
+    until(f"{name} is established", is_established)
+
+
+def read_crds() -> list[Raw]:
+    return [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "crds").glob("*.yaml"))]
+
+
+@pytest.fixture(scope="session")
+def crds(control_plane: ControlPlane) -> list[Raw]:
+    """The API, installed."""
+    manifests = read_crds()
+    for manifest in manifests:
+        apply_crd(control_plane.admin, manifest)
+    until(
+        "bots can be listed",
+        lambda: control_plane.admin.get("/apis/tradingbot.dev/v1alpha1/tradingbots").is_success,
+    )
+    return manifests
+
+
+@pytest.fixture
+def change_crd(control_plane: ControlPlane) -> Callable[[Raw, Raw], Any]:
+    """For a while the API server has another CRD."""
+
+    @contextmanager
+    def change(other: Raw, usual: Raw) -> Iterator[None]:
+        apply_crd(control_plane.admin, other)
+        try:
+            yield
+        finally:
+            apply_crd(control_plane.admin, usual)
+
+    return change
+
+
+@pytest.fixture
+def desk(control_plane: ControlPlane, namespace: str, crds: list[Raw]) -> Desk:
+    assert crds
+    return Desk(control_plane.admin, namespace)
+
+
+@pytest.fixture(scope="session")
+def account(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    folder = tmp_path_factory.mktemp("operator-account") / "serviceaccount"
+    return create_account(control_plane.admin, control_plane.ca, folder, "operator", RULES + CLUSTER_RULES)
+
+
+@pytest.fixture(scope="session")
+def make_account(control_plane: ControlPlane) -> Callable[..., Account]:
+    """An account with all rights of the operator but some verbs on one resource."""
+
+    def make(name: str, *, folder: Path, without: str = "", verbs: tuple[str, ...] = ()) -> Account:
+        rules = [
+            rule | {"verbs": [verb for verb in rule["verbs"] if verb not in verbs]}
+            if without in rule["resources"]
+            else rule
+            for rule in RULES + CLUSTER_RULES
+        ]
+        return create_account(control_plane.admin, control_plane.ca, folder, name, rules)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def start_operator(
+    control_plane: ControlPlane, account: Account, crds: list[Raw], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Start]:
+    """Starts operators; those that still run at the module's end are stopped."""
+    assert crds
+    folder = tmp_path_factory.mktemp("operators")
+    with ExitStack() as stack:
+
+        def start(*arguments: str, given: Account = account) -> Operator:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                address = f"127.0.0.1:{probe.getsockname()[1]}"
+            venue = {"binance": {"Sandbox": {"rest": "http://127.0.0.1:9", "stream": "ws://127.0.0.1:9/ws"}}}
+            host, _, port = control_plane.url.removeprefix("https://").partition(":")
+            log_path = folder / f"{address}.log"
+            with log_path.open("wb") as log:
+                process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "tradingbot_operator",
+                        f"--listen={address}",
+                        f"--service-account-dir={given.folder}",
+                        f"--exchange-addresses={json.dumps(venue)}",
+                        "--resync-interval-seconds=1",
+                        *arguments,
+                    ],
+                    env=os.environ | {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+            stack.callback(_end, process)
+            return Operator(process, address, log_path)
+
+        yield start
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(25)
+        process.kill()
+        process.wait()
+
+
+@dataclass
+class Audit:
+    """What an operator asked of the API server, from the server's own audit log."""
+
+    admin: ApiClient
+    log: AuditLog
+    user: str
+
+    def events(self) -> list[AuditEvent]:
+        """All since the mark; a request of our own has been logged after them."""
+        marker = f"/api/v1/namespaces/audit-marker-{time.monotonic_ns()}"
+        self.admin.get(marker)
+        events = until("the marker is logged", lambda: self._with(marker))
+        return [event for event in events if event.user == self.user]
+
+    def writes(self) -> list[AuditEvent]:
+        return [event for event in self.events() if event.is_write]
+
+    def _with(self, marker: str) -> list[AuditEvent] | None:
+        events = self.log.events()
+        return events if any(event.uri == marker for event in events) else None
+
+
+@pytest.fixture
+def audit(control_plane: ControlPlane, account: Account) -> Audit:
+    """A reader that begins here."""
+    return Audit(control_plane.admin, control_plane.audit(), account.user)

@@ -20,7 +20,8 @@ from tradingbot_sandbox.control_plane.control_plane import ControlPlane
 
 Json = dict[str, Any]
 T = TypeVar("T")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
+"""Only a broken node takes so long; a busy machine may take half of it."""
 
 PROGRAM = f"""#!{sys.executable} -IS
 import sys
@@ -77,6 +78,7 @@ class RunningNode:
             "--backoff-cap-seconds=2",
             "--start-retry-seconds=30",
             "--token-renewal-fraction=0.003",
+            "--shutdown-grace-seconds=60",
             *images,
             *self.options,
         ]
@@ -114,7 +116,7 @@ class RunningNode:
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=90)
 
     def log_lines(self) -> list[Json]:
         return [json.loads(line) for line in self.log_file.read_text().splitlines() if line.startswith("{")]
@@ -160,7 +162,7 @@ class Cluster:
         return {
             "automountServiceAccountToken": False,
             "nodeSelector": {"kubernetes.io/hostname": self.node.name},
-            "terminationGracePeriodSeconds": 5,
+            "terminationGracePeriodSeconds": 60,
             "containers": [main],
             **spec,
         }

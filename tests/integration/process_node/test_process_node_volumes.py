@@ -77,7 +77,7 @@ def test_environment_comes_from_the_pod_and_nothing_from_the_node(cluster: Clust
     assert (environment["CFG_SPEED"], environment["CFG_DEPTH"]) == ("fast", "5")
     host, _, port = cluster.control_plane.url.removeprefix("https://").partition(":")
     assert (environment["KUBERNETES_SERVICE_HOST"], environment["KUBERNETES_SERVICE_PORT"]) == (host, port)
-    names = {"PATH", "HOME", "TMPDIR", "HOSTNAME", "CFG_SPEED", "CFG_DEPTH", *given, "LC_CTYPE"}
+    names = {"PATH", "HOME", "TMPDIR", "HOSTNAME", "TZ", "CFG_SPEED", "CFG_DEPTH", *given, "LC_CTYPE"}
     kubernetes = {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS"}
     assert set(environment) <= names | kubernetes
     assert Path(environment["HOME"]).is_relative_to(cluster.node.state)

@@ -38,7 +38,13 @@ SWITCHES = [{"name": "switches", "emptyDir": {}}]
 
 
 def http_probe(path: str, **fields: Any) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": "http"}, "periodSeconds": 1, "failureThreshold": 1, **fields}
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": 1,
+        "timeoutSeconds": 10,
+        "failureThreshold": 1,
+        **fields,
+    }
 
 
 def switch(cluster: Cluster, pod: str, name: str, *, on: bool) -> None:
@@ -200,8 +206,11 @@ def test_startup_probe_holds_the_other_probes_back(cluster: Cluster) -> None:
 
 def test_exec_and_tcp_probes_ask_inside_the_pod(cluster: Cluster) -> None:
     script = "import pathlib, sys; sys.exit(0 if pathlib.Path(sys.argv[1]).exists() else 'not yet')"
-    probe = {"exec": {"command": ["program", script, "/switches/ready"]}, "periodSeconds": 1, "failureThreshold": 1}
-    container = serving(readinessProbe=probe, livenessProbe={"tcpSocket": {"port": "http"}, "periodSeconds": 1})
+    command = ["program", script, "/switches/ready"]
+    probe = {"exec": {"command": command}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 1}
+    container = serving(
+        readinessProbe=probe, livenessProbe={"tcpSocket": {"port": "http"}, "periodSeconds": 1, "failureThreshold": 60}
+    )
     cluster.run("asked", SERVE, "/switches", "$(POD_IP):8080", container=container, volumes=SWITCHES)
     cluster.wait_event("asked", "Unhealthy", "Readiness probe failed: not yet")
     switch(cluster, "asked", "ready", on=True)

@@ -247,7 +247,12 @@ def test_released_latch_is_kept_and_no_longer_current(store: Store) -> None:
     current = store.current_latch()
     assert current is not None
     assert current.latch.id == "L3"
-    assert [latch.latch.id for latch in store.latches()] == ["L1", "L2", "L3"]
+    with store.transaction(NOW_NS + 4) as tx:
+        tx.put_latch(Latch(state=LatchState.STOPPING, id="A4"), is_active=True)
+    newest = store.current_latch()
+    assert newest is not None
+    assert newest.latch.id == "A4"
+    assert [latch.latch.id for latch in store.latches()] == ["L1", "L2", "L3", "A4"]
 
 
 def test_latch_without_an_id_is_a_bug(store: Store) -> None:

@@ -181,6 +181,15 @@ def test_late_trade_is_counted_and_reopens_nothing() -> None:
     assert closed.high == Decimal(100)
 
 
+def test_trades_of_the_span_that_the_stream_came_up_in_are_not_late() -> None:
+    made = CandleBuilder(SYMBOL, SECOND_NS, grace_ns=0)
+    made.seed(())
+    made.connected(START_NS + 100 * MS_NS)
+    out = feed(made, [trade(number, 100 * number) for number in range(1, 22)])
+    assert [candle.open_time_ns for candle in out] == [START_NS + SECOND_NS]
+    assert made.late == 0
+
+
 def test_quiet_span_closes_by_the_venues_clock_after_the_grace() -> None:
     made = builder(grace_ns=250 * MS_NS)
     made.add(trade(1, 100))

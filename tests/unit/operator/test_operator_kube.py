@@ -163,6 +163,13 @@ async def test_busy_server_says_when_to_come_again(server: Server, api: AioKubeA
     assert caught.value.retry_after_seconds == 4.0
 
 
+async def test_namespace_that_is_going_is_nothing_to_mend(server: Server, api: AioKubeApi) -> None:
+    causes = [{"reason": "NamespaceTerminating", "message": "namespace desk-a is being terminated"}]
+    server.answers = [(403, {"message": "forbidden", "details": {"causes": causes}})]
+    with pytest.raises(Transient, match="namespace is being deleted"):
+        await api.apply(kinds.ROLE, {"metadata": {"namespace": "desk-a", "name": "btc-trader"}}, force=False)
+
+
 async def test_answer_of_a_proxy_is_transient(server: Server, api: AioKubeApi) -> None:
     server.answers = [(502, "<html>bad gateway</html>")]
     with pytest.raises(Transient, match="status 502"):

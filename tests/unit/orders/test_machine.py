@@ -164,6 +164,13 @@ def test_contradiction_is_reported_by_the_event_that_makes_it(kind: Illegal) -> 
     assert str(kind) in str(step.illegal)
 
 
+@pytest.mark.parametrize("ends", [("0.03", "0.05"), ("0.05", "0.03")])
+def test_two_ends_at_different_quantities_are_reported_in_either_order(ends: tuple[str, str]) -> None:
+    order = after(*(event(S.CANCELLED, end) for end in ends))
+    assert order.illegal == {Illegal.FILLED_AFTER_END}
+    assert order.filled_base == Decimal("0.05")
+
+
 @pytest.mark.parametrize("state", [S.REJECTED, S.PRESUMED_ABSENT])
 def test_order_that_the_venue_shows_after_all_is_open_and_reported(state: OrderState) -> None:
     order = after(event(state), event(S.OPEN, venue_order_id="77"))

@@ -155,9 +155,17 @@ def test_limits_below_the_venues_minimum_are_named() -> None:
     assert drafted(ALL_IN, None, conditions(limits=limits(maxOrderNotional="5.4")))
 
 
-def test_room_that_other_positions_have_taken_is_named() -> None:
-    desk = engine(fills=[fill(symbol="ETH/USDT", quantity_base=Decimal("0.98"))])
+@pytest.mark.parametrize("held", ["0.98", "0.948"])
+def test_room_that_other_positions_have_taken_is_named(held: str) -> None:
+    """2 left is less than the venue takes; 5.2 left could be bought and, after a stop-loss, not be sold."""
+    desk = engine(fills=[fill(symbol="ETH/USDT", quantity_base=Decimal(held))])
     assert refused(ALL_IN, desk) is NoOrderReason.NO_ROOM
+
+
+def test_entry_takes_what_other_positions_leave_of_the_exposure() -> None:
+    desk = engine(fills=[fill(symbol="ETH/USDT", quantity_base=Decimal("0.4"))])
+    draft = drafted(ALL_IN, desk, conditions(limits=limits(maxExposurePercent="60", maxPositionPercent="50")))
+    assert Decimal("19.8") < draft.quantity_base * draft.price <= 20
 
 
 @pytest.mark.parametrize("values", [{"allocation": Decimal("1.1")}, {"allocation": Decimal(-1)}])

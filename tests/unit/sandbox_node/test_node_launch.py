@@ -88,6 +88,7 @@ def test_process_gets_a_clean_environment_and_folders_of_its_own(images: Images,
         "HOME": f"{folder}/main/home",
         "TMPDIR": f"{folder}/main/tmp",
         "HOSTNAME": "bot",
+        "TZ": "UTC",
         "KUBERNETES_SERVICE_HOST": "127.0.0.1",
         "EXTRA": "1",
     }

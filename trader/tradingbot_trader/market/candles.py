@@ -170,6 +170,8 @@ class CandleBuilder:
         if not self._seeded or self._trusted_from_ns is None:
             return ()
         if self._cursor_ns is None:
+            if self._until_ns <= self._trusted_from_ns:
+                return ()
             self._cursor_ns = self._trusted_from_ns
         if self._cursor_ns < self._trusted_from_ns:
             return ()  # order: what REST has to bring leaves first

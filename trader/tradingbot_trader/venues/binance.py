@@ -31,6 +31,7 @@ OPTIONS: Mapping[str, Any] = MappingProxyType(
         "streamLimits": {"spot": 1},  # trades and books share one connection: one life, and one order of messages
         "watchTradesForSymbols": {"name": "trade"},
         "watchOrderBookForSymbols": {"watchOrderBookRate": "100"},
+        "watchOrderBook": {"maxRetries": 1},  # of the snapshot, at once; when to ask again is for us to say
     }
 )
 """ccxt's own switches."""

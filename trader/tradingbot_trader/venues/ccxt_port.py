@@ -80,9 +80,7 @@ def choose_addresses(network: Network, *, rest_url: str | None, stream_url: str 
     if rest_url and stream_url:
         return rest_url.rstrip("/"), stream_url.rstrip("/")
     if rest_url or stream_url or fixed is None:
-        raise AddressRefused(
-            f"network {network.value} needs --rest-url and --stream-url (set them in the chart's values)"
-        )
+        raise AddressRefused(f"network {network.value} needs both --rest-url and --stream-url: set them in the chart")
     return fixed
 
 
@@ -111,17 +109,22 @@ class CcxtMarketData:
         self._session: aiohttp.ClientSession | None = None
         self._rest = self._new_exchange(is_stream=False)
         self._instruments: dict[str, Instrument] = {}
+        self._markets: dict[str, Any] = {}
+        """The same in ccxt's own form."""
 
     async def load_instruments(self, symbols: Sequence[str]) -> Mapping[str, Instrument]:
         self._open()
         with self._asking("exchangeInfo"):
-            unlisted = await self._load_listed(symbols)
-            listings = {name: market["info"] for name, market in (self._rest.markets or {}).items()}
-            unknown = [s for s in symbols if s in unlisted or not binance.is_trading(listings.get(s, {}))]
+            markets = await self._fetch_markets(symbols)
+            unknown = [each for each in symbols if each not in markets or not binance.is_trading(markets[each]["info"])]
             if unknown:
                 raise UnknownSymbol(unknown, venue=binance.NAME)
-            self._instruments = {symbol: binance.parse_instrument(symbol, listings[symbol]) for symbol in symbols}
-        return dict(self._instruments)
+            instruments = {each: binance.parse_instrument(each, markets[each]["info"]) for each in symbols}
+        # Added, not replaced: the symbols of a stream that runs stay known, whatever an edit of the spec asks for.
+        self._markets |= {each: markets[each] for each in symbols}
+        self._instruments |= instruments
+        self._rest.set_markets(list(self._markets.values()))
+        return instruments
 
     async def server_time_ns(self) -> int:
         self._open()
@@ -180,30 +183,22 @@ class CcxtMarketData:
         exchange.own_session = False
         return exchange
 
-    async def _load_listed(self, symbols: Sequence[str]) -> Sequence[str]:
-        """Loads what the venue lists, and answers with the rest.
-
-        Binance refuses a question about many symbols for one that it does not know, and does not say for which.
-        """
+    async def _fetch_markets(self, symbols: Sequence[str]) -> dict[str, Any]:
+        """Of those that the venue lists. It refuses a question about many for one, and does not say for which."""
         try:
-            await self._rest.load_markets(True, binance.markets_query(symbols))
+            markets = await self._rest.fetch_markets(binance.markets_query(symbols))
         except self._errors.BaseError as error:
             if not binance.is_unknown_symbol(str(error)):
                 raise
-        else:
-            return ()
-        if len(symbols) == 1:
-            return symbols
-        unlisted = [symbol for symbol in symbols if await self._load_listed([symbol])]
-        listed = [symbol for symbol in symbols if symbol not in unlisted]
-        if listed:
-            await self._load_listed(listed)
-        return unlisted
+            if len(symbols) == 1:
+                return {}
+            return {name: each for symbol in symbols for name, each in (await self._fetch_markets([symbol])).items()}
+        return {market["symbol"]: market for market in markets}
 
     async def _connect(self, symbols: Sequence[str], tap: Tap) -> None:
         exchange = self._new_exchange(is_stream=True)
         exchange.session = self._open()
-        exchange.set_markets_from_exchange(self._rest)
+        exchange.set_markets([self._markets[symbol] for symbol in symbols])
         exchange._tap = tap
         exchange._names = {self._instruments[symbol].venue_symbol: symbol for symbol in symbols}
         # The trades are asked for first: a book that comes then proves that they were.
@@ -216,7 +211,8 @@ class CcxtMarketData:
             for task in done:
                 await task
         except self._errors.BaseError as error:
-            raise StreamLost(_explain(error), retry_after_seconds=self._pause_seconds(exchange, error)) from None
+            pause_seconds = max(exchange._pause_seconds, self._pause_seconds(exchange, error))
+            raise StreamLost(_explain(error), retry_after_seconds=pause_seconds) from None
         finally:
             exchange._tap = None
             for task in tasks:
@@ -233,7 +229,8 @@ class CcxtMarketData:
                 failures = 0
             except self._errors.BaseError as error:
                 failures += 1
-                await self._clock.sleep(min(_MAX_RESYNC_SECONDS, _FIRST_RESYNC_SECONDS * 2.0 ** (failures - 1)))
+                step = min(_MAX_RESYNC_SECONDS, _FIRST_RESYNC_SECONDS * 2.0 ** (failures - 1))
+                await self._clock.sleep(max(step, self._pause_seconds(exchange, error)))
                 tap.resynced(symbol, _explain(error))  # only now: a connection that died has ended this task meanwhile
 
     @contextlib.contextmanager
@@ -267,6 +264,8 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
         _tap: Tap | None = None
         _names: Mapping[str, str] = {}
         _dials: Sequence[asyncio.Task[Any]] = ()
+        _pause_seconds = 0.0
+        """What the venue asked for when it refused to be dialled."""
 
         def client(self, url: str) -> Any:
             is_new = url not in (self.clients or {})
@@ -275,6 +274,10 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
                 client.open = functools.partial(self._dial, client.open)
                 client.handle_message = functools.partial(self._take_frame, client.handle_message)
             return client
+
+        def on_error(self, client: Any, error: Exception) -> None:
+            self._pause_seconds = client.last_retry_after or 0.0
+            super().on_error(client, error)
 
         async def hang_up(self) -> None:
             clients = list((self.clients or {}).values())
@@ -320,7 +323,7 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
 
         def parse_order_book_bid_ask(self, bidask: Sequence[str], *_: object) -> list[Decimal]:
             """A level of the snapshot. Here ccxt goes through float, whatever `number` says."""
-            return [Decimal(bidask[0]), Decimal(bidask[1])]
+            return super().parse_order_book_bid_ask(bidask)
 
         def handle_delta(self, bookside: Any, delta: Sequence[str]) -> None:
             """A changed level. As above."""
