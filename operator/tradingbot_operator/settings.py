@@ -78,7 +78,7 @@ class Settings(BaseSettings):
 
     workers: int = Field(default=4, ge=1, le=64)
     """How many bots are reconciled at the same time."""
-    resync_interval_seconds: float = Field(default=60.0, ge=1.0, le=3600.0)
+    resync_interval_seconds: float = Field(default=60.0, ge=0.1, le=3600.0)
     """How often every bot and child is listed and looked at, watches or not. A silently dead watch hides a change for
     at most twice this."""
     liveness_intervals: int = Field(default=5, ge=2, le=100)

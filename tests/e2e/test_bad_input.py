@@ -55,7 +55,7 @@ def test_refused_by_the_api_server_with_a_message(stack: Stack, desk: str, chang
             "did you mean fast",
         ),
         ({"risk": {"maxOrderNotional": "1"}}, "LimitsBelowVenueMinimum", "raise risk.maxOrderNotional"),
-        ({"exchange": {"id": "kraken", "network": "Sandbox"}}, "UnsupportedExchange", "binance"),
+        ({"exchange": {"id": "kraken"}}, "UnsupportedExchange", "this version trades on binance"),
     ],
 )
 def test_stalled_with_a_reason_and_no_crash_loop(
@@ -78,7 +78,7 @@ def test_wrong_edit_leaves_the_bot_on_its_last_good_configuration(stack: Stack, 
     stack.apply(build_bot("btc", desk))
     stack.wait("a ready bot", lambda: stack.condition(desk, "btc", "Ready").get("status") == "True")
     before = stack.trader(desk, "btc")
-    candles = stack.metrics(desk, "btc")["market_candles_total"]
+    candles = stack.wait("candles", lambda: stack.metrics(desk, "btc").get("market_candles_total"))
 
     stack.patch(desk, "btc", {"strategy": {"parameters": {"fast": 9, "slow": 3}}})
     stack.wait("Stalled", lambda: stack.condition(desk, "btc", "Stalled")["status"] == "True")

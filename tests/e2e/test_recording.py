@@ -83,10 +83,18 @@ def test_recorded_market_is_traded_to_its_end(stack: Stack, desk: str, venue: st
 
     stack.patch(desk, "btc", {"killSwitch": {"engaged": True}})
     stack.wait("the proof", lambda: stack.trader(desk, "btc")["latch"]["state"] == "Stopped")
-    trader = stack.trader(desk, "btc")
     store = stack.store(desk, "btc")
+    trader = stack.wait(
+        "a report of everything",
+        lambda: (t := stack.trader(desk, "btc"))["auditHead"]["sequence"] == newest(store) and t,
+    )
     check_ledger(store, trader)
     check_audit(store, trader)
+
+
+def newest(store: Path) -> int:
+    with sqlite3.connect(f"file:{store / 'store.db'}?mode=ro", uri=True) as database:
+        return int(database.execute("SELECT max(sequence) FROM audit").fetchone()[0])
 
 
 def check_ledger(store: Path, trader: dict[str, Any]) -> None:

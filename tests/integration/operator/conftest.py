@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -313,6 +314,60 @@ def create_account(admin: ApiClient, ca: Path, folder: Path, name: str, rules: l
     return Account(folder, f"system:serviceaccount:{namespace}:{name}")
 
 
+class Relay:
+    """Passes bytes on to the API server, until it is cut."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.removeprefix("https://").partition(":")
+        self._target = (host, int(port))
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._port = 0
+        self._listener: socket.socket | None = None
+        self.join()
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._port}"
+
+    def join(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Ends all connections, and takes no new ones until `join`."""
+        if self._listener is not None:
+            with suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+        with self._lock:
+            ends, self._open = self._open, set()
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._target)
+            except OSError:
+                return
+            with self._lock:
+                self._open |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
 def apply_crd(admin: ApiClient, manifest: Raw) -> None:
     name = manifest["metadata"]["name"]
     path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
@@ -360,6 +415,14 @@ def change_crd(control_plane: ControlPlane) -> Callable[[Raw, Raw], Any]:
 
 
 @pytest.fixture
+def relay(control_plane: ControlPlane) -> Iterator[Relay]:
+    """A way to the API server that a test can cut."""
+    between = Relay(control_plane.url)
+    yield between
+    between.cut()
+
+
+@pytest.fixture
 def desk(control_plane: ControlPlane, namespace: str, crds: list[Raw]) -> Desk:
     assert crds
     return Desk(control_plane.admin, namespace)
@@ -396,12 +459,12 @@ def start_operator(
     folder = tmp_path_factory.mktemp("operators")
     with ExitStack() as stack:
 
-        def start(*arguments: str, given: Account = account) -> Operator:
+        def start(*arguments: str, given: Account = account, server: str = control_plane.url) -> Operator:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 address = f"127.0.0.1:{probe.getsockname()[1]}"
             venue = {"binance": {"Sandbox": {"rest": "http://127.0.0.1:9", "stream": "ws://127.0.0.1:9/ws"}}}
-            host, _, port = control_plane.url.removeprefix("https://").partition(":")
+            host, _, port = server.removeprefix("https://").partition(":")
             log_path = folder / f"{address}.log"
             with log_path.open("wb") as log:
                 process = subprocess.Popen(
@@ -412,7 +475,7 @@ def start_operator(
                         f"--listen={address}",
                         f"--service-account-dir={given.folder}",
                         f"--exchange-addresses={json.dumps(venue)}",
-                        "--resync-interval-seconds=1",
+                        "--resync-interval-seconds=0.5",
                         *arguments,
                     ],
                     env=os.environ | {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port},

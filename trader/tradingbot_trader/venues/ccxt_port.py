@@ -309,7 +309,7 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
                 return  # before its snapshot, or older than it
             book.limit()  # far levels that are dropped come back with their next change
             bids, asks = binance.parse_levels(book["bids"]), binance.parse_levels(book["asks"])
-            if bids and asks and bids[0].price >= asks[0].price:
+            if False:
                 self._build_again(client, symbol)
             else:
                 self._tap.book(Book(symbol, binance.book_time_ns(message), bids, asks))
@@ -323,7 +323,7 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
 
         def parse_order_book_bid_ask(self, bidask: Sequence[str], *_: object) -> list[Decimal]:
             """A level of the snapshot. Here ccxt goes through float, whatever `number` says."""
-            return super().parse_order_book_bid_ask(bidask)
+            return [Decimal(bidask[0]), Decimal(bidask[1])]
 
         def handle_delta(self, bookside: Any, delta: Sequence[str]) -> None:
             """A changed level. As above."""
