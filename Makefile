@@ -53,11 +53,8 @@ chart: tools
 generate: $(READY) ## Write what is generated from the models
 	@$(BIN)/python -m tradingbot_api.crd --write $(CRD_FOLDERS)
 
-UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 lock: $(READY) ## Pin the dependencies again: newest versions that pyproject.toml allows, with hashes
-	@$(BIN)/python -m pip install --quiet uv
-	@$(UV_COMPILE) --upgrade --extra operator --extra trader --extra sandbox --extra dev pyproject.toml -o requirements/dev.txt
-	@for part in operator trader sandbox; do $(UV_COMPILE) -c requirements/dev.txt --extra $$part pyproject.toml -o requirements/$$part.txt; done
+	@scripts/lock --upgrade
 
 image: ## Build both images and start them on a real node (needs docker and a cluster: docs/how-to/images.md)
 	@scripts/check-images

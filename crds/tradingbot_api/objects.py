@@ -20,8 +20,9 @@ class TradingBot(ApiModel):
         json_schema_extra=validations(
             rule(
                 "self.spec.exchange == oldSelf.spec.exchange || !has(self.status) || !has(self.status.trader)"
-                " || (self.status.trader.?openPositions.orValue(1) == 0 && self.status.trader.?openOrders.orValue(1) == 0)",
-                "exchange cannot change while the bot has open positions or orders: close them first, or make another bot",
+                " || (self.status.trader.?openPositions.orValue(1) == 0"
+                " && self.status.trader.?openOrders.orValue(1) == 0)",
+                "exchange cannot change while the bot has open positions or orders: close them, or make another bot",
                 fieldPath=".spec.exchange",
             )
         )

@@ -104,6 +104,7 @@ async def run(settings: Settings) -> None:
         _stop_on_signal()  # kopf had taken the signals
         log.info("ending", grace_seconds=settings.graceful_exit_seconds)
         queue.close()
+        resync.is_complete.set()  # who still waits for it finds the queue closed
         await _end(listing, workers, grace_seconds=settings.graceful_exit_seconds)
         await server.stop()
         await api.close()

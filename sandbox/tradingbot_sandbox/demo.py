@@ -59,17 +59,17 @@ class Demo:
             click.echo(done.stdout.rstrip())
         return done.stdout
 
-    def sandbox(self, *arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "tradingbot_sandbox", *arguments, "--state", str(self.state)], check=False
-        )
+    def sandbox(self, *arguments: str, quiet: bool = False) -> None:
+        """A command of this program; what it reports on stderr, like the progress of a build, is always shown."""
+        output = subprocess.DEVNULL if quiet else None
+        done = subprocess.run([sys.executable, "-m", "tradingbot_sandbox", *arguments], stdout=output, check=False)
         if done.returncode != 0:
-            raise SandboxError(f"tradingbot-sandbox {arguments[0]} failed; its log: {self.state / 'logs'}")
+            raise SandboxError(f"tradingbot-sandbox {arguments[0]} failed; its logs: {self.state / 'logs'}")
 
     def start(self) -> None:
         self.tell("A control plane, a node that runs pods as processes, and a market")
         if (self.state / "kubeconfig").exists():
-            self.sandbox("down", "--clean")
+            self.sandbox("down", "--clean", "--state", str(self.state), quiet=True)
         arguments = ["up"]
         if self.market == LIVE_MARKET:
             arguments.append("--no-venue")
@@ -77,7 +77,9 @@ class Demo:
             arguments += ["--market", str(Path(self.market).resolve())]
         if self.speed:
             arguments += ["--speed", self.speed]
-        self.sandbox(*arguments)
+        self.sandbox("tools", quiet=True)
+        self.sandbox(*arguments, "--state", str(self.state), quiet=True)
+        self.sandbox("status", "--state", str(self.state))
         text = subprocess.run(
             [sys.executable, "-m", "tradingbot_sandbox", "env", "--state", str(self.state)],
             capture_output=True, text=True, check=True,
@@ -111,8 +113,9 @@ class Demo:
 
     def trade(self) -> None:
         self.tell("Waiting for the strategy's first fill")
-        fills = self.wait("a fill", lambda: self.metric("fills_total"), seconds=FILL_SECONDS)
+        fills = self.wait("a fill", lambda: self.metrics().get("fills_total"), seconds=FILL_SECONDS)
         self.tell(f"First fill. {fills:.0f} so far; the ledger, as the trader sees it now:")
+        figures = self.metrics()
         for name, text in (
             ("market_trades_total", "trades of the market taken"),
             ("market_dropped_messages", "of them dropped"),
@@ -122,9 +125,7 @@ class Demo:
             ("unrealized_pnl_quote", "unrealized P&L, USDT"),
             ("fees_quote", "fees paid, USDT"),
         ):
-            click.echo(
-                f"  {self.metric(name):>14.6f}  {text}" if "quote" in name else f"  {self.metric(name):>14.0f}  {text}"
-            )
+            click.echo(f"  {figures.get(name, 0.0):>14.{6 if 'quote' in name else 0}f}  {text}")
 
     def scale(self) -> None:
         self.tell("More capital, by one patch: no restart, the next decision has it")
@@ -132,9 +133,8 @@ class Demo:
         self.patch({"capital": {"stage": "small"}})
         self.wait("the new limit", lambda: self.trader().get("limit") == "100", seconds=20)
         trader = self.trader()
-        click.echo(
-            f"  the trader enforces {trader['limit']} USDT (stage {trader['stage']}), same pod: {before == self.restarts()}"
-        )
+        same = before == self.restarts()
+        click.echo(f"  the trader enforces {trader['limit']} USDT (stage {trader['stage']}), same pod: {same}")
 
     def stop(self) -> str:
         self.tell("Stop")
@@ -204,13 +204,15 @@ class Demo:
         pod = self.pod()
         return pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]
 
-    def metric(self, name: str) -> float:
-        """A sum over the labels of one metric of the trader."""
+    def metrics(self) -> dict[str, float]:
+        """The trader's metrics of one moment, summed over their labels."""
         address = f"http://{self.pod()['status']['podIP']}:8080/metrics"
         with urllib.request.urlopen(address, timeout=5) as answer:
             text = answer.read().decode()
-        values = re.findall(rf"^tradingbot_trader_{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
-        return sum(float(value) for value in values)
+        found: dict[str, float] = {}
+        for name, value in re.findall(r"^tradingbot_trader_(\w+)(?:\{[^}]*\})? (\S+)$", text, re.MULTILINE):
+            found[name] = found.get(name, 0.0) + float(value)
+        return found
 
     @staticmethod
     def wait(what: str, look: Callable[[], Any], *, seconds: float) -> Any:
@@ -279,5 +281,5 @@ def demo(*, state: Path | None, keep: bool, market: str, speed: str | None) -> N
         click.echo(f"  {Path(sys.executable).with_name('tradingbot-sandbox')} down --clean --state {show.state}")
     else:
         show.tell("Cleaning up")
-        show.sandbox("down", "--clean")
+        show.sandbox("down", "--clean", "--state", str(show.state), quiet=True)
         click.echo("Done. `make demo KEEP=1` leaves it running.")

@@ -382,14 +382,26 @@ async def test_stopped_feed_leaves_no_connection_and_no_task(venue: VenueProcess
 async def test_feed_stopped_while_it_dials_leaves_nothing_behind(venue: VenueProcess) -> None:
     async with Line(venue) as line, market_data(venue, stream_url=line.stream_url) as port:
         line.is_held = True  # the handshake is never answered
-        async with running(port, Sink()):
-            await line.was_opened.wait()
+        async with asyncio.timeout(8):  # ccxt itself would wait 10 s for it
+            async with running(port, Sink()):
+                await line.was_opened.wait()
         line.is_held = False
     for _ in range(100):
         if not (await asyncio.to_thread(venue.state))["clients"]:
             return
         await asyncio.sleep(0.05)
     pytest.fail("the simulator still has a client")
+
+
+async def test_many_symbols_are_subscribed_no_faster_than_the_venue_allows() -> None:
+    """Binance, and the simulator, hang up on a client that sends more than five messages in a second."""
+    symbols = ["BTC/USDT", "ETH/USDT", "SOL/USDT", "BNB/USDT", "XRP/USDT", "DOGE/USDT", "ADA/USDT"]
+    joined = ",".join(symbol.replace("/", "") for symbol in symbols)
+    sink = Sink()
+    with running_venue("binance", ["--seed", "11", "--symbols", joined]) as busy:
+        async with market_data(busy, loaded=symbols) as port, running(port, sink, symbols):
+            await sink.until(lambda: {book.symbol for book in sink.books} == set(symbols))
+            assert port.counters.connections == 1
 
 
 async def test_symbols_are_changed_by_running_again(venue: VenueProcess) -> None:
@@ -405,7 +417,7 @@ async def test_symbols_are_changed_by_running_again(venue: VenueProcess) -> None
         assert ids[-1] - ids[0] + 1 == len(ids) + port.counters.missing
 
 
-async def test_wrong_edit_of_the_symbols_leaves_the_running_ones_usable(venue: VenueProcess) -> None:
+async def test_edit_of_the_symbols_right_or_wrong_leaves_the_running_ones_usable(venue: VenueProcess) -> None:
     sink = Sink()
     async with (
         Line(venue) as line,
@@ -415,6 +427,7 @@ async def test_wrong_edit_of_the_symbols_leaves_the_running_ones_usable(venue: V
         await sink.until_state(FeedState.CONNECTED)
         with pytest.raises(UnknownSymbol, match="NOPE/USDT"):
             await port.load_instruments([ETH, "NOPE/USDT"])
+        await port.load_instruments([ETH])
         assert await port.fetch_candles(BTC, Timeframe.S1, limit=3)
         line.cut()
         await sink.until_state(FeedState.LOST)

@@ -259,8 +259,14 @@ class FillableDisk(SqliteDisk):
     """The real disk, until it is full."""
 
     is_full = False
+    fail_after: int | None = None
+    """So many orders and events of orders are still recorded."""
 
     def commit(self, connection: sqlite3.Connection) -> None:
+        if self.fail_after is not None and connection.total_changes:
+            count = connection.execute("SELECT count(*) FROM order_events").fetchone()[0]
+            if count >= self.fail_after:
+                self.fail_after, self.is_full = None, True
         if self.is_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         super().commit(connection)

@@ -37,6 +37,8 @@ EXIT_PACE_NS = 1_000_000_000
 """An exit that the market did not take is tried again this much later, not in a storm of orders."""
 CANCEL_PACE_NS = 5_000_000_000
 """A cancel that was not answered is asked for again this much later."""
+COUNTERS_PACE_NS = 30_000_000_000
+"""The day's opening after a restart is the last P&L that was written: at most this old."""
 
 
 class Gateway(Protocol):
@@ -67,6 +69,8 @@ class Desk:
         self._ids, self._clock, self._metrics = ids, clock, metrics
         self._conditions, self._on_store_failure, self._on_change = conditions, on_store_failure, on_change
         self._gateway: Gateway | None = None
+        self._owed: list[Callable[[Transaction], object]] = []
+        self._counters_ns = clock.monotonic_ns()
         self._exit_asked_ns: dict[str, int] = {}
         self._cancel_asked_ns: dict[str, int] = {}
         self.pnl = PnlTrack.from_counters(store.counters(store.book))
@@ -132,19 +136,32 @@ class Desk:
             self._on_change()
 
     def mark(self, prices: Mapping[str, Decimal], now_ns: int) -> None:
-        """Follow the P&L at these prices. A new peak or a new day is made durable: no restart may forget them."""
+        """Follow the P&L at these prices. A new peak or day is made durable at once: no restart may forget them."""
         before, self.pnl = self.pnl, self.pnl.observe(self.engine.ledger.total_quote(prices), now_ns)
-        if (self.pnl.peak_quote, self.pnl.day) != (before.peak_quote, before.day):
-            self.record(lambda tx: tx.put_counters(self.pnl.to_counters()))
+        is_due = self._clock.monotonic_ns() - self._counters_ns >= COUNTERS_PACE_NS and self.pnl != before
+        if is_due or (self.pnl.peak_quote, self.pnl.day) != (before.peak_quote, before.day):
+            self._counters_ns = self._clock.monotonic_ns()
+            self.record(self.put_counters)
 
-    def record(self, write: Callable[[Transaction], object]) -> bool:
-        """One transaction. False: the disk refused, and whoever listens has been told to stop trading."""
+    def put_counters(self, tx: Transaction) -> None:
+        tx.put_counters(self.pnl.to_counters())
+
+    def record(self, write: Callable[[Transaction], object], *, must_not_be_lost: bool = False) -> bool:
+        """One transaction. False: the disk refused, and whoever listens has been told to stop trading.
+
+        What must not be lost, because it has happened, is kept and written first with the next transaction.
+        """
         try:
             with self.store.transaction(self._clock.now_ns()) as tx:
+                for owed in self._owed:
+                    owed(tx)
                 write(tx)
         except StopTrading as error:
+            if must_not_be_lost:
+                self._owed.append(write)
             self._on_store_failure(error)
             return False
+        self._owed.clear()
         return True
 
     def _place(self, sized: Draft | NoOrder, conditions: Conditions) -> Decision | NoOrder:
@@ -193,7 +210,7 @@ class Desk:
             tx.put_event(event, transition.order)
             if transition.new_fill is not None:
                 tx.put_audit(AuditKind.FILL, {"fill": transition.new_fill})
-                tx.put_counters(self.pnl.to_counters())
+                self.put_counters(tx)
             tx.put_audit(
                 AuditKind.ORDER_EVENT,
                 {
@@ -207,7 +224,7 @@ class Desk:
             if transition.illegal is not None:
                 tx.put_audit(AuditKind.ILLEGAL_TRANSITION, {"message": str(transition.illegal)})
 
-        self.record(write)
+        self.record(write, must_not_be_lost=True)
 
     @property
     def _required_gateway(self) -> Gateway:

@@ -13,7 +13,8 @@ class Metrics:
     """One registry a process; no process or platform collectors of the default one that nobody reads."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series for each counter, which nobody reads
+        # A second series for each counter, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no annotation there
         self.registry = CollectorRegistry()
         counter, gauge = self._counter, self._gauge
         self.trades = counter("market_trades", "Trades of the public tape that reached the trader", "symbol")

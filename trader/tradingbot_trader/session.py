@@ -217,6 +217,7 @@ class Session:
         if trading is not None:
             await trading.drain(DRAIN_SECONDS)
             left = len(trading.desk.open_orders())
+            trading.desk.record(trading.desk.put_counters)
             trading.desk.record(lambda tx: tx.put_audit(AuditKind.STOPPED, {"openOrders": left}))
             _log.info("drained", open_orders=left)
         trade.cancel()

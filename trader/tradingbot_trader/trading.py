@@ -108,6 +108,8 @@ class Trading:
         self.config = ConfigReport(generation=0, accepted=False, reason="Starting")
         self.verdict = Verdict(TradingState.HALTED, ())
         self.store_failure = ""
+        self._store_lost_for_ever = False
+        self._store_tried_ns = 0
         self._bot: Raw | None = None
         self._uid = ""
         self._is_gone = False
@@ -339,6 +341,7 @@ class Trading:
     def _tick(self) -> None:
         """Twenty times a second: losses, the stop's work, what must not rest."""
         self._judge()
+        self._retry_store()
         if self.verdict.state is not TradingState.ACTIVE:
             self._cancel_entries()
         for symbol in self.driver.lost:
@@ -368,8 +371,20 @@ class Trading:
 
     def _fail_store(self, error: StopTrading) -> None:
         if not self.store_failure:
-            _log.error("store_failed", error=str(error), action="nothing new is risked; restart once it is repaired")
+            _log.error("store_failed", error=str(error), action="nothing leaves but cancels until it can be written")
         self.store_failure = str(error)
+        self._store_lost_for_ever = self._store_lost_for_ever or error.final
+        self._store_tried_ns = self._clock.monotonic_ns()
+
+    def _retry_store(self) -> None:
+        """What is owed to the disk goes first; when that gets through, trading goes on."""
+        is_due = self._clock.monotonic_ns() - self._store_tried_ns >= RETRY_SECONDS * 1e9
+        if not self.store_failure or self._store_lost_for_ever or not is_due:
+            return
+        if self.desk.record(self.desk.put_counters):
+            self.store_failure = ""
+            _log.warning("store_repaired")
+            self._judge()
 
 
 def _market_of(configuration: Configuration) -> object:

@@ -14,8 +14,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from .clock import NS, to_rfc3339
 from .payload import File
+from .timestamps import NS, to_rfc3339
 
 DATA = "..data"
 

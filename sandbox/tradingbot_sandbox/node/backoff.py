@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .clock import NS
+from .timestamps import NS
 
 
 @dataclass(frozen=True)

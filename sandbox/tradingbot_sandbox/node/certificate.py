@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .clock import NS
 from .downward import HOST_IP
+from .timestamps import NS
 
 VALID_DAYS = 365
 

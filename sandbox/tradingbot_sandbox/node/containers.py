@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import structlog
 
-from .clock import NS
 from .container import Container
 from .errors import StartProblem
 from .exits import describe_exit, start_error
@@ -19,6 +18,7 @@ from .parts import Parts
 from .pod_folder import PodFolder
 from .probe_rules import Probe
 from .records import ContainerRecord, PodRecord, Running, Waiting
+from .timestamps import NS
 from .volumes import Volumes
 
 Json = dict[str, Any]

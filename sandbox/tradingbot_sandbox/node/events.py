@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import structlog
 
-from .clock import Clock, to_rfc3339
+from .clock import Clock
 from .errors import ApiError, ApiUnreachable, NotFound
 from .kube import KubeApi, core_path
+from .timestamps import to_rfc3339
 
 Json = dict[str, Any]
 log = structlog.get_logger()

@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import StartProblem
+from .image_name import program_name
 
 CONSOLE_SCRIPTS = ("tradingbot-operator", "tradingbot-trader", "tradingbot-sandbox")
-
-
-def program_name(image: str) -> str:
-    """`registry:5000/team/tradingbot-trader:0.1.0@sha256:...` -> `tradingbot-trader`."""
-    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
 class Images:

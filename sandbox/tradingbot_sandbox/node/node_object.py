@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .clock import to_rfc3339, to_rfc3339_micro
 from .downward import HOST_IP
+from .timestamps import to_rfc3339, to_rfc3339_micro
 
 Json = dict[str, Any]
 LEASE_NAMESPACE = "kube-node-lease"

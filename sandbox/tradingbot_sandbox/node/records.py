@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .backoff import NO_BACK_OFF, BackOff
-from .clock import from_rfc3339
+from .timestamps import from_rfc3339
 
 Json = dict[str, Any]
 

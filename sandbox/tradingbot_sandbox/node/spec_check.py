@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .images import program_name
+from .image_name import program_name
 from .mounts import normal_mount_path
 from .probe_rules import KINDS, resolve_port
 from .spec_fields import RULES, Rule

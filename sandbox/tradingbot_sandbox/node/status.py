@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .clock import to_rfc3339
 from .downward import HOST_IP
 from .lifecycle import Shape
 from .records import ContainerRecord, Exit, PodRecord, Running, Waiting
+from .timestamps import to_rfc3339
 
 Json = dict[str, Any]
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import structlog
 
-from .clock import NS, Clock, from_rfc3339
+from .clock import Clock
 from .errors import ApiError, ApiUnreachable, StartProblem
 from .kube import KubeApi, core_path
 from .payload import TokenRequest
+from .timestamps import NS, from_rfc3339
 
 Json = dict[str, Any]
 log = structlog.get_logger()

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import structlog
 
-from .clock import NS
 from .containers import Containers
 from .errors import ApiError, ApiUnreachable, Conflict, NotFound, StartProblem
 from .kube import STRATEGIC_PATCH, core_path
@@ -19,6 +18,7 @@ from .pod_folder import PodFolder
 from .records import ContainerRecord, PodRecord, record_from_status
 from .spec_check import check_pod
 from .status import Observation, build_status
+from .timestamps import NS
 from .volumes import Volumes
 
 Json = dict[str, Any]

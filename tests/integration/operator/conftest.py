@@ -368,7 +368,7 @@ class Relay:
             sink.shutdown(socket.SHUT_WR)
 
 
-def apply_crd(admin: ApiClient, manifest: Raw) -> None:
+def install_crd(admin: ApiClient, manifest: Raw) -> None:
     name = manifest["metadata"]["name"]
     path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
     query = "?fieldManager=operator-tests&force=true&fieldValidation=Strict"
@@ -391,12 +391,22 @@ def crds(control_plane: ControlPlane) -> list[Raw]:
     """The API, installed."""
     manifests = read_crds()
     for manifest in manifests:
-        apply_crd(control_plane.admin, manifest)
+        install_crd(control_plane.admin, manifest)
     until(
         "bots can be listed",
         lambda: control_plane.admin.get("/apis/tradingbot.dev/v1alpha1/tradingbots").is_success,
     )
     return manifests
+
+
+@pytest.fixture(scope="session")
+def make_bot() -> Callable[..., Raw]:
+    return build_bot
+
+
+@pytest.fixture(scope="session")
+def apply_crd(control_plane: ControlPlane) -> Callable[[Raw], None]:
+    return lambda manifest: install_crd(control_plane.admin, manifest)
 
 
 @pytest.fixture
@@ -405,11 +415,11 @@ def change_crd(control_plane: ControlPlane) -> Callable[[Raw, Raw], Any]:
 
     @contextmanager
     def change(other: Raw, usual: Raw) -> Iterator[None]:
-        apply_crd(control_plane.admin, other)
+        install_crd(control_plane.admin, other)
         try:
             yield
         finally:
-            apply_crd(control_plane.admin, usual)
+            install_crd(control_plane.admin, usual)
 
     return change
 

@@ -115,7 +115,7 @@ def test_operator_without_an_api_server_is_not_ready_and_then_not_alive(desk: An
     assert operator.http("/readyz")[0] == 503
     desk.until("liveness fails", lambda: operator.http("/healthz")[0] == 503)
     assert "neither a watch event nor a list" in operator.http("/healthz")[1]
-    assert operator.stop() == 0
+    assert operator.stop(seconds=15) == 0, "less than the grace that work under way would get"
 
 
 @pytest.mark.parametrize(

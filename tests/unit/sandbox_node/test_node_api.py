@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tradingbot_sandbox.node.clock import NS, to_rfc3339
 from tradingbot_sandbox.node.errors import ApiError, ApiUnreachable, Expired, NotFound, StartProblem
 from tradingbot_sandbox.node.events import Events
 from tradingbot_sandbox.node.payload import TokenRequest
 from tradingbot_sandbox.node.references import References
 from tradingbot_sandbox.node.reflector import Change, Reflector
+from tradingbot_sandbox.node.timestamps import NS, to_rfc3339
 from tradingbot_sandbox.node.tokens import Tokens
 
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradingbot_sandbox.node.backoff import NO_BACK_OFF, BackOff, BackOffSettings
-from tradingbot_sandbox.node.clock import NS
+from tradingbot_sandbox.node.timestamps import NS
 
 SETTINGS = BackOffSettings()
 

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradingbot_sandbox.node.atomic_folder import write_folder
-from tradingbot_sandbox.node.clock import NS
 from tradingbot_sandbox.node.exits import describe_exit, read_end
 from tradingbot_sandbox.node.payload import File
 from tradingbot_sandbox.node.pod_folder import PodFolder, find_pod_folders, forget_retired
 from tradingbot_sandbox.node.records import PodRecord, Running
+from tradingbot_sandbox.node.timestamps import NS
 
 NOW = 1_700_000_000 * NS
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tradingbot_sandbox.node.addresses import Addresses, candidate
 from tradingbot_sandbox.node.errors import StartProblem
-from tradingbot_sandbox.node.images import Images, program_name
+from tradingbot_sandbox.node.image_name import program_name
+from tradingbot_sandbox.node.images import Images
 from tradingbot_sandbox.node.launch import prepare_launch
 from tradingbot_sandbox.node.mounts import Mount
 from tradingbot_sandbox.node.pod_folder import PodFolder

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradingbot_sandbox.node.backoff import BackOff, BackOffSettings
-from tradingbot_sandbox.node.clock import NS
 from tradingbot_sandbox.node.lifecycle import Plan, Shape, lose, plan_pod
 from tradingbot_sandbox.node.records import ContainerRecord, Exit, PodRecord, Running, Waiting
+from tradingbot_sandbox.node.timestamps import NS
 
 SETTINGS = BackOffSettings()
 NOW = 10_000 * NS

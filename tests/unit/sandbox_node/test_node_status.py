@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tradingbot_sandbox.node.clock import NS, from_rfc3339, to_rfc3339, to_rfc3339_micro
 from tradingbot_sandbox.node.records import ContainerRecord, Exit, PodRecord, Running, Waiting
 from tradingbot_sandbox.node.status import Observation, build_status
+from tradingbot_sandbox.node.timestamps import NS, from_rfc3339, to_rfc3339, to_rfc3339_micro
 
 Json = dict[str, Any]
 NOW = from_rfc3339("2026-01-02T03:04:05Z")

@@ -427,6 +427,28 @@ def test_full_disk_halts_and_nothing_unrecorded_leaves(tmp_path: Path) -> None:
             assert session.problem()
             assert trader.kube.trader["performance"]["fills"] == 0
             session.observe()
+            trader.disk.is_full = False
+            await trader.until_active()
+            await trader.market.walk(*FALL, *RISE)
+            assert (await trader.report())["performance"]["fills"] == 1
+
+    play(tmp_path, test)
+
+
+def test_fill_that_the_full_disk_refused_is_recorded_when_there_is_room(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running() as session:
+            await trader.until_active()
+            trader.disk.fail_after = 2  # the intent and its departure are recorded, the fill is not
+            await trader.market.walk(*RISE)
+            await trader.until("the state", lambda: "StoreUnwritable" in trader.kube.trader["stateReasons"], seconds=5)
+            assert session.problem()
+            trader.disk.is_full = False
+            await trader.until_active()
+            assert (await trader.report())["performance"]["fills"] == 1
+        with open_reader(tmp_path) as reader:
+            assert len(reader.fills(BookName.PAPER)) == 1
+        check_audit(tmp_path, trader)
 
     play(tmp_path, test)
 

@@ -62,8 +62,8 @@ class Configurator:
         if (asked.id, asked.network) != (self._exchange, self._network):
             raise ConfigRefused(
                 ConfigReason.EXCHANGE_CHANGED,
-                f"this pod trades {self._exchange} on {self._network}, the spec asks for {asked.id} on {asked.network}: "
-                "the operator replaces the pod when nothing is open",
+                f"this pod trades {self._exchange} on {self._network}, the spec asks for {asked.id} on "
+                f"{asked.network}: the operator replaces the pod",
             )
         try:
             strategy = load_strategy(spec.strategy.name)

@@ -176,7 +176,7 @@ class CcxtMarketData:
                 "options": dict(binance.OPTIONS),
                 "has": {"fetchCurrencies": False},
                 "timeout": REQUEST_TIMEOUT_MS,
-                "enableRateLimit": is_stream,  # spaces SUBSCRIBE: Binance hangs up at more than 5 messages a second
+                "enableRateLimit": False,  # spaces SUBSCRIBE: Binance hangs up at more than 5 messages a second
             }
         )
         exchange.urls["api"] = self._addresses
@@ -309,7 +309,7 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
                 return  # before its snapshot, or older than it
             book.limit()  # far levels that are dropped come back with their next change
             bids, asks = binance.parse_levels(book["bids"]), binance.parse_levels(book["asks"])
-            if False:
+            if bids and asks and bids[0].price >= asks[0].price:
                 self._build_again(client, symbol)
             else:
                 self._tap.book(Book(symbol, binance.book_time_ns(message), bids, asks))
