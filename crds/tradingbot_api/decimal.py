@@ -64,6 +64,9 @@ def _schema(*rules: dict[str, str]) -> WithJsonSchema:
     return WithJsonSchema(schema | ({"x-kubernetes-validations": list(rules)} if rules else {}))
 
 
+# Stands before each quantity(): its error on an old value that is no decimal would refuse every patch, a kill included,
+# because the API server lets an unchanged value pass a rule that is false, but not a rule that fails.
+IS_DECIMAL = "isQuantity(self)"
 # The pattern alone would refuse a sign or a letter with nothing but a regular expression for a message.
 POSITIVE_RULE = {
     "rule": "!self.startsWith('-') && self.matches('[1-9]')",
@@ -94,7 +97,7 @@ Percent = Annotated[
     _WRITE,
     _schema(
         {
-            "rule": f"{POSITIVE_RULE['rule']} && quantity(self).compareTo(quantity('100')) <= 0",
+            "rule": f"{POSITIVE_RULE['rule']} && {IS_DECIMAL} && quantity(self).compareTo(quantity('100')) <= 0",
             "message": 'must be greater than 0 and at most 100: a percentage without the sign, like "2.5"',
         }
     ),

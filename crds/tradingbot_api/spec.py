@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from tradingbot_api.decimal import POSITIVE_RULE, NonNegative, Percent, Positive
+from tradingbot_api.decimal import IS_DECIMAL, POSITIVE_RULE, NonNegative, Percent, Positive
 from tradingbot_api.duration import DurationNs, PositiveDurationNs
 from tradingbot_api.model import ApiModel, rule, validations
 
@@ -174,7 +174,8 @@ class Capital(ApiModel):
                 "x-kubernetes-list-map-keys": ["name"],
                 **validations(
                     rule(
-                        "self.all(i, s, i == 0 || quantity(self[i-1].limit).isLessThan(quantity(s.limit)))",
+                        "self.all(i, s, i == 0 || !isQuantity(s.limit) || !isQuantity(self[i-1].limit)"
+                        " || quantity(self[i-1].limit).isLessThan(quantity(s.limit)))",
                         "stages must be listed from the smallest limit to the largest",
                     )
                 ),
@@ -243,7 +244,7 @@ class Risk(ApiModel):
             json_schema_extra=validations(
                 POSITIVE_RULE,
                 rule(
-                    "quantity(self).compareTo(quantity('1')) <= 0",
+                    f"{IS_DECIMAL} && quantity(self).compareTo(quantity('1')) <= 0",
                     'only spot trading is supported: leave maxLeverage at "1" or below',
                 ),
             )
@@ -331,7 +332,8 @@ class Storage(ApiModel):
             max_length=10,
             json_schema_extra=validations(
                 rule(
-                    "!quantity(self).isLessThan(quantity(oldSelf))",
+                    "self == oldSelf || !isQuantity(self) || !isQuantity(oldSelf)"
+                    " || !quantity(self).isLessThan(quantity(oldSelf))",
                     "a volume cannot shrink: keep the size or ask for more",
                 )
             ),

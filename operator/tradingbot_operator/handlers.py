@@ -23,6 +23,8 @@ CLIENT_TIMEOUT_MARGIN_SECONDS = 10.0
 LOGIN_LIFETIME = timedelta(minutes=5)
 """After which kopf logs in again, and so reads the renewed token: a kubelet renews it 12 minutes before its end."""
 LATEST_EXIT_MARGIN_SECONDS = 5.0
+IDENTITY = "tradingbot-operator"
+"""Given, because kopf asks the system for the user's name otherwise, and the image's user has none."""
 
 Handler = Callable[..., Awaitable[None]]
 
@@ -89,6 +91,7 @@ async def watch(settings: Settings, intake: Intake, connect: Connect, health: He
         settings=build_kopf_settings(settings),
         clusterwide=not settings.namespaces,
         namespaces=list(settings.namespaces),
+        identity=IDENTITY,
     )
 
 

@@ -156,8 +156,7 @@ async def streaming(venue: Venue, sink: Sink) -> AsyncIterator[MarketDataPort]:
             assert not task.done(), task.exception()
         finally:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)
             await port.close()
 
 

@@ -122,8 +122,7 @@ async def running(task: asyncio.Task[None]) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def test_every_recorded_trade_reached_the_trader_and_none_was_dropped(

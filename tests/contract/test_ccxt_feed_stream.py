@@ -169,8 +169,7 @@ async def running(port: MarketDataPort, sink: Sink, symbols: Sequence[str] = (BT
         assert not task.done(), task.exception()
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_trades_and_books_of_every_symbol_come_over_one_connection(venue: VenueProcess) -> None:

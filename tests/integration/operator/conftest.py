@@ -270,6 +270,15 @@ class Operator:
             until("a re-list", lambda: self.metric("tradingbot_operator_last_resync_timestamp_seconds") > before)  # noqa: B023  called at once
         until("an empty queue", lambda: self.metric("tradingbot_operator_queue_depth") == 0)
 
+    @contextmanager
+    def asleep(self) -> Iterator[None]:
+        """It sees nothing of what happens meanwhile until it wakes."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)
@@ -290,7 +299,10 @@ class Account:
     user: str
 
 
-def create_account(admin: ApiClient, ca: Path, folder: Path, name: str, rules: list[Raw]) -> Account:
+def create_account(
+    admin: ApiClient, ca: Path, folder: Path, name: str, rules: list[Raw], *, only_in: str = ""
+) -> Account:
+    """`only_in`: a namespace; empty: its rights are the cluster's."""
     namespace = "operator-test"
     admin.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
     admin.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
@@ -302,7 +314,8 @@ def create_account(admin: ApiClient, ca: Path, folder: Path, name: str, rules: l
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": full_name},
         "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
     }
-    assert admin.create(f"{rbac}/clusterrolebindings", binding).status in {201, 409}
+    where = f"namespaces/{only_in}/rolebindings" if only_in else "clusterrolebindings"
+    assert admin.create(f"{rbac}/{where}", binding).status in {201, 409}
     token = admin.create(
         f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
         {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}},
@@ -446,16 +459,16 @@ def account(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def make_account(control_plane: ControlPlane) -> Callable[..., Account]:
-    """An account with all rights of the operator but some verbs on one resource."""
+    """An account with all rights of the operator, but for some verbs on one resource, or in one namespace alone."""
 
-    def make(name: str, *, folder: Path, without: str = "", verbs: tuple[str, ...] = ()) -> Account:
+    def make(name: str, *, folder: Path, without: str = "", verbs: tuple[str, ...] = (), only_in: str = "") -> Account:
         rules = [
             rule | {"verbs": [verb for verb in rule["verbs"] if verb not in verbs]}
             if without in rule["resources"]
             else rule
-            for rule in RULES + CLUSTER_RULES
+            for rule in (RULES if only_in else RULES + CLUSTER_RULES)
         ]
-        return create_account(control_plane.admin, control_plane.ca, folder, name, rules)
+        return create_account(control_plane.admin, control_plane.ca, folder, name, rules, only_in=only_in)
 
     return make
 
@@ -523,12 +536,30 @@ class Audit:
         events = until("the marker is logged", lambda: self._with(marker))
         return [event for event in events if event.user == self.user]
 
+    def rights_used(self) -> set[tuple[str, str]]:
+        """Resource and verb of each request; discovery, which everybody may, is about no resource."""
+        return {(event.resource, event.verb) for event in self.events() if event.resource}
+
     def writes(self) -> list[AuditEvent]:
         return [event for event in self.events() if event.is_write]
 
     def _with(self, marker: str) -> list[AuditEvent] | None:
         events = self.log.events()
         return events if any(event.uri == marker for event in events) else None
+
+
+@pytest.fixture(scope="session")
+def rights() -> set[tuple[str, str]]:
+    """Resource and verb of all that the operator may."""
+    return {
+        (resource, verb) for rule in RULES + CLUSTER_RULES for resource in rule["resources"] for verb in rule["verbs"]
+    }
+
+
+@pytest.fixture(scope="module")
+def audit_of_module(control_plane: ControlPlane, account: Account) -> Audit:
+    """A reader that begins with the module."""
+    return Audit(control_plane.admin, control_plane.audit(), account.user)
 
 
 @pytest.fixture

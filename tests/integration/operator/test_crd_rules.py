@@ -16,7 +16,7 @@ DRY_RUN = "?dryRun=All&fieldValidation=Strict"
 KILL = {"spec": {"killSwitch": {"engaged": True, "reason": "night"}}}
 
 REFUSED: list[tuple[str, Raw, str]] = [
-    ("negative limit", {"spec.capital.stages.0.limit": "-50"}, 'must be greater than 0: a decimal string without a sign, like "50"'),
+    ("negative limit", {"spec.capital.stages.0.limit": "-50"}, "must be greater than 0: a decimal string without"),
     ("no limit", {"spec.capital.stages.0.limit": "0.00"}, "must be greater than 0"),
     ("number for money", {"spec.capital.stages.0.limit": 50}, "must be of type string"),
     ("ten decimals", {"spec.risk.maxOrderNotional": "1.0000000001"}, "should match"),
@@ -112,7 +112,7 @@ def test_exchange_stays_while_something_is_open(desk: Any, positions: int, order
     move = {"spec": {"exchange": {"id": "kraken"}}}
     answer = desk.admin.merge(desk.path("TradingBot", "btc"), move)
     assert answer.status == 422
-    assert "close them first, or make another bot" in answer.body["message"]
+    assert "or make another bot" in answer.body["message"]
     assert desk.admin.merge(desk.path("TradingBot", "btc"), KILL).status == 200
     desk.report(openPositions=0, openOrders=0)
     assert desk.admin.merge(desk.path("TradingBot", "btc"), move).status == 200
@@ -157,6 +157,11 @@ OLD_SINS: list[tuple[str, Raw]] = [
     ("unknown timeframe", {"spec.strategy.timeframe": "7m"}),
     ("unknown mode", {"spec.mode": "Yolo"}),
     ("no size", {"spec.storage": {"size": "lots"}}),
+    ("no decimal as limit", {"spec.capital.stages.0.limit": "some1"}),
+    ("no decimal as percentage", {"spec.risk.maxPositionPercent": "1O0"}),
+    ("no decimal as leverage", {"spec.risk.maxLeverage": "none1"}),
+    ("no duration", {"spec.killSwitch": {"controlPlaneTimeout": "soon1"}}),
+    ("no finite duration", {"spec.reconciliation": {"interval": "99999999999999h"}}),
     ("everything at once", {
         "spec.capital.stages.0.limit": "-50", "spec.symbols": ["BTCUSDT"], "spec.exchange.id": "ftx",
         "spec.mode": "Live", "spec.risk.maxLeverage": "3", "spec.strategy.timeframe": "7m",
@@ -168,7 +173,7 @@ OLD_SINS: list[tuple[str, Raw]] = [
 def old_bots(
     control_plane: ControlPlane, crds: list[Raw], make_bot: Any, apply_crd: Any
 ) -> Iterator[Callable[[str], str]]:
-    """The same API under another group, first without its rules, then with them; bots from before, each with one sin."""
+    """The same API in another group, first without its rules, then with them; bots from before, each with a sin."""
     group = "old.tradingbot.test"
     strict = copy.deepcopy(next(manifest for manifest in crds if manifest["spec"]["names"]["kind"] == "TradingBot"))
     strict["metadata"]["name"] = f"tradingbots.{group}"

@@ -16,7 +16,8 @@ Raw = dict[str, Any]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def operator(start_operator: Any) -> Any:
+def operator(start_operator: Any, audit_of_module: Any) -> Any:
+    assert audit_of_module
     return start_operator().until_ready()
 
 
@@ -139,16 +140,16 @@ def test_changed_child_is_put_right(desk: Any, kind: str, change: Raw, read: Any
     desk.until(f"{kind} as before", lambda: read(desk.get(kind)) == before)
 
 
-def test_binding_that_gives_another_role_is_made_anew(desk: Any) -> None:
+def test_binding_that_gives_another_role_is_made_anew(desk: Any, operator: Any) -> None:
     desk.create_bot()
     binding = desk.until_children()["RoleBinding"]
     desk.until_current()
-    path = desk.path("RoleBinding", "btc-trader")
-    assert desk.admin.delete(path).is_success
     forged = {key: copy.deepcopy(binding[key]) for key in ("apiVersion", "kind", "subjects")}
     forged["metadata"] = {key: binding["metadata"][key] for key in ("name", "labels", "ownerReferences")}
     forged["roleRef"] = binding["roleRef"] | {"name": "somebody-elses"}
-    desk.admin.create(desk.path("RoleBinding"), forged)  # or the operator was faster
+    with operator.asleep():
+        assert desk.admin.delete(desk.path("RoleBinding", "btc-trader")).is_success
+        assert desk.admin.create(desk.path("RoleBinding"), forged).is_success
     desk.until("our role", lambda: (desk.get("RoleBinding") or {}).get("roleRef") == binding["roleRef"])
 
 
@@ -313,6 +314,24 @@ def test_garbage_that_an_older_api_let_in_stalls_that_bot_alone(desk: Any, crds:
         desk.until_children()
         assert desk.admin.delete(desk.path("TradingBot", "odd")).is_success
         desk.until("it is gone", lambda: desk.get("TradingBot", "odd") is None)
+
+
+def test_every_right_is_used_and_no_other_is_asked_for(audit_of_module: Any, rights: Any) -> None:
+    """Last in this module: it looks back at all of it."""
+    used = audit_of_module.rights_used()
+    assert used <= rights
+    made_by_apply = {
+        "serviceaccounts", "services", "persistentvolumeclaims", "deployments", "roles", "rolebindings", "leases"
+    }  # fmt: skip
+    unused = {
+        *((resource, "create") for resource in made_by_apply),  # asked of an apply, which is logged as patch
+        ("leases", "update"), ("tradingbots/status", "get"),  # granted on to each trader
+        ("tradingbots/finalizers", "update"),  # asked where owner references are checked (OpenShift)
+        ("tradingbots", "get"),  # after a conflict alone
+    }  # fmt: skip
+    assert rights - used - unused == set()
+    refused = [event for event in audit_of_module.events() if event.code in {401, 403} and event.verb != "patch"]
+    assert refused == []
 
 
 def test_operator_is_alive_and_counts(operator: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +58,25 @@ def test_bot_that_was_applied_and_changed_while_the_operator_was_away(desk: Any,
     assert again.stop() == 0
 
 
-def test_operator_of_one_namespace_leaves_the_others_alone(
-    control_plane: ControlPlane, desk: Any, start_operator: Any, audit: Any
+def test_operator_of_one_namespace_needs_no_right_elsewhere(
+    control_plane: ControlPlane, desk: Any, start_operator: Any, make_account: Any, tmp_path: Path
 ) -> None:
+    confined = make_account("confined", only_in=desk.namespace, folder=tmp_path / "confined")
     other = f"{desk.namespace}-other"
     assert control_plane.admin.create("/api/v1/namespaces", {"metadata": {"name": other}}).is_success
-    operator = start_operator(f"--namespaces={other}").until_ready()
+    log = control_plane.audit()
+    operator = start_operator(f"--namespaces={desk.namespace}", given=confined).until_ready()
+    elsewhere = replace(desk, namespace=other)
+    elsewhere.create_bot()
     desk.create_bot()
+    desk.until_current()
+    desk.until_children()
     operator.until_resynced()
-    assert "status" not in desk.bot()
-    asked = {event.namespace for event in audit.events() if event.resource != "customresourcedefinitions"} - {""}
-    assert asked == {other}
+    assert "status" not in elsewhere.bot()
+    asked = [event for event in log.events() if event.user == confined.user and event.resource]
+    assert {event.namespace for event in asked} == {desk.namespace}
+    assert [event for event in asked if event.code in {401, 403}] == []
+    assert "warning" not in operator.log
     assert operator.stop() == 0
     control_plane.admin.delete(f"/api/v1/namespaces/{other}")
 

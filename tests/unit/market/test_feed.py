@@ -391,6 +391,17 @@ async def test_frame_that_cannot_be_read_counts_as_a_dropped_trade(clock: Manual
         assert (feed.counters.received, feed.counters.delivered, feed.counters.dropped) == (1, 0, 1)
 
 
+async def test_frames_that_come_too_fast_count_as_dropped_trades(clock: ManualClock) -> None:
+    async def script(tap: Tap) -> None:
+        tap.overflowed()
+        tap.overflowed()
+        await asyncio.get_running_loop().create_future()
+
+    feed = build(Venue(script), clock)
+    async with running(feed, Sink()):
+        assert (feed.counters.received, feed.counters.delivered, feed.counters.dropped) == (2, 0, 2)
+
+
 async def test_feed_of_other_symbols_starts_without_what_the_first_one_knew(clock: ManualClock) -> None:
     sink, feed = Sink(), build(Venue(says(trade(1)), says(trade(1, ETH))), clock)
     async with running(feed, sink):

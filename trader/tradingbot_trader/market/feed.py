@@ -56,6 +56,7 @@ class Tap:
         self._sink = sink
         self._failure = failure
         self._open = True
+        self._overflowed = False
         self._heard_ns = dict.fromkeys(symbols, feed.clock.monotonic_ns())
         self._live: set[str] = set()
 
@@ -103,6 +104,14 @@ class Tap:
         self._counters.received += 1
         self._counters.dropped += 1
         _log.warning("frame dropped", error=repr(error)[:300])
+
+    def overflowed(self) -> None:
+        """A frame that came faster than frames can be handled, for too long. It counts as above."""
+        self._counters.received += 1
+        self._counters.dropped += 1
+        if not self._overflowed:
+            self._overflowed = True
+            _log.error("the venue sends faster than this trader can read, frames are lost")
 
     def resynced(self, symbol: str, reason: str) -> None:
         self._counters.resyncs += 1

@@ -38,6 +38,7 @@ from tradingbot_trader.venues.port import (
     VenueRefused,
     VenueUnavailable,
 )
+from tradingbot_trader.venues.turns import Turns
 
 REQUEST_TIMEOUT_MS = 10_000
 RATE_LIMIT_PAUSE_SECONDS = 60.0
@@ -167,7 +168,7 @@ class CcxtMarketData:
             context = ssl.create_default_context(cafile=self._rest.cafile)
             # No proxy from the environment: whoever sets one reads, and could answer, what is meant for the venue.
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), trust_env=False)
-            self._rest.session = self._session
+            self._rest.session, self._rest.ssl_context = self._session, context
         return self._session
 
     def _new_exchange(self, *, is_stream: bool) -> Any:
@@ -176,7 +177,7 @@ class CcxtMarketData:
                 "options": dict(binance.OPTIONS),
                 "has": {"fetchCurrencies": False},
                 "timeout": REQUEST_TIMEOUT_MS,
-                "enableRateLimit": False,  # spaces SUBSCRIBE: Binance hangs up at more than 5 messages a second
+                "enableRateLimit": is_stream,  # spaces SUBSCRIBE: Binance hangs up at more than 5 messages a second
             }
         )
         exchange.urls["api"] = self._addresses
@@ -197,7 +198,7 @@ class CcxtMarketData:
 
     async def _connect(self, symbols: Sequence[str], tap: Tap) -> None:
         exchange = self._new_exchange(is_stream=True)
-        exchange.session = self._open()
+        exchange.session, exchange.ssl_context = self._open(), self._rest.ssl_context
         exchange.set_markets([self._markets[symbol] for symbol in symbols])
         exchange._tap = tap
         exchange._names = {self._instruments[symbol].venue_symbol: symbol for symbol in symbols}
@@ -272,7 +273,11 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
             client = super().client(url)
             if is_new:
                 client.open = functools.partial(self._dial, client.open)
-                client.handle_message = functools.partial(self._take_frame, client.handle_message)
+                client.handle_message = Turns(
+                    functools.partial(self._take_frame, client.handle_message),
+                    call_soon=self.asyncio_loop.call_soon,
+                    overflow=self._lose_frame,
+                ).put
             return client
 
         def on_error(self, client: Any, error: Exception) -> None:
@@ -340,6 +345,10 @@ def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
                 handle(frame)
             except Exception as error:  # noqa: BLE001  whatever it was, the next frame may be a good one
                 self._tap.unreadable(error)
+
+        def _lose_frame(self) -> None:
+            if self._tap is not None:
+                self._tap.overflowed()
 
     return Tapped
 
