@@ -23,14 +23,13 @@ demo: $(READY) ## Install the operator from its chart on a real control plane, t
 	@$(BIN)/python -m tradingbot_sandbox demo $(if $(KEEP),--keep) $(if $(MARKET),--market '$(MARKET)') $(if $(SPEED),--speed $(SPEED))
 
 test: tools ## All tests that run on this machine, with line coverage
-	@$(BIN)/python -m tradingbot_sandbox tools >/dev/null
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest $(PYTEST)
+	@$(BIN)/coverage run -m pytest $(or $(PYTEST),-q -n 4 --dist loadfile)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=85
 
 tools: $(READY) ## Find or build the control plane's programs
-	@$(BIN)/python -m tradingbot_sandbox tools
+	@$(BIN)/python -m tradingbot_sandbox tools >/dev/null
 
 check: lint types imports drift chart ## Everything that needs no test run: lint, types, imports, drift, chart
 

@@ -57,6 +57,7 @@ class Venue:
         self.snapshot_requests = 0
         self.refuse_streams = 0
         self.refuse_dials = 0
+        self.abort_dials = 0
         self._sockets: list[web.WebSocketResponse] = []
         self._subscribed: asyncio.Queue[list[str]] = asyncio.Queue()
 
@@ -96,6 +97,9 @@ class Venue:
             return web.Response(status=429, headers={"Retry-After": "2"})
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
+        if self.abort_dials and request.transport is not None:
+            self.abort_dials -= 1
+            request.transport.abort()
         self._sockets.append(socket)
         async for frame in socket:
             if frame.type is WSMsgType.TEXT:
@@ -301,6 +305,19 @@ async def test_refused_subscription_is_a_lost_stream_with_the_venues_words_and_i
             await sink.until(lambda: len(sink.trades) == 1)
     assert [change.state for change in sink.changes[:2]] == [FeedState.LOST, FeedState.CONNECTED]
     assert "Invalid request" in sink.changes[0].reason
+
+
+async def test_connection_that_dies_while_it_is_written_to_is_just_a_lost_one() -> None:
+    """ccxt passes on what the socket raises then, which is none of its own errors."""
+    sink = Sink()
+    async with Venue() as venue:
+        venue.snapshots, venue.abort_dials = [SNAPSHOT], 20
+        async with streaming(venue, sink):
+            while venue.abort_dials:
+                await asyncio.sleep(0.02)
+            await venue.subscribed_to(BOOKS)
+            await venue.say(trade(1))
+            await sink.until(lambda: len(sink.trades) == 1)
 
 
 async def test_venue_that_refuses_to_be_dialled_is_left_in_peace_for_as_long_as_it_asks() -> None:

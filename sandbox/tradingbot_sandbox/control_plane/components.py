@@ -151,7 +151,7 @@ def controller_manager(layout: Layout, binaries: Binaries, environ: Mapping[str,
         "cluster-signing-cert-file": pki.ca,
         "cluster-signing-key-file": pki.key("ca"),
         # Pods of the process node have loopback addresses, which the API server takes into no Endpoints.
-        "controllers": "*,-endpoints-controller,-endpointslice-controller,-endpointslicemirroring-controller",
+        "controllers": "*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller",
         # The defaults, 20 and 30, are meant for a server that others need too.
         "kube-api-qps": 200,
         "kube-api-burst": 400,

@@ -101,6 +101,7 @@ SPOILED: list[tuple[str, kinds.Kind, Spoil]] = [
     ("verb more", kinds.ROLE, lambda child: child["rules"][0]["verbs"].append("delete")),
     ("every name", kinds.ROLE, lambda child: child["rules"][0].pop("resourceNames")),
     ("subject more", kinds.ROLE_BINDING, lambda child: child["subjects"].append({"kind": "User", "name": "eve"})),
+    ("subject otherwise", kinds.ROLE_BINDING, lambda child: child["subjects"][0].update(apiGroup="x")),
     ("selector more", kinds.SERVICE, lambda child: child["spec"]["selector"].update(x="y")),
     ("port", kinds.SERVICE, lambda child: child["spec"]["ports"][0].update(port=1)),
     ("token for all", kinds.SERVICE_ACCOUNT, lambda child: child.update(automountServiceAccountToken=True)),

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tradingbot_operator import kinds
 from tradingbot_operator.children.metadata import BotRef
 from tradingbot_operator.plan.events import EventNote, build_event
 
@@ -32,6 +33,12 @@ def test_each_transition_is_told_once(make_running: Make) -> None:
         assert told(cluster) == expected
         cluster.settle()
         assert told(cluster) == []
+
+
+def test_another_reason_to_stall_is_told_too(make_running: Make) -> None:
+    cluster = make_running().edit({"spec.capital.stage": "none-such"}).settle()
+    cluster.children[kinds.SERVICE] = {"metadata": {"name": "btc-trader", "uid": "theirs"}}
+    assert told(cluster) == [("Warning", "OwnershipConflict")]
 
 
 def test_event_reads_as_a_whole() -> None:

@@ -61,6 +61,14 @@ def test_rejected_spec_keeps_the_old_permit(make_running: Make) -> None:
     assert "last good configuration" in cluster.condition("Stalled")["message"]
 
 
+def test_rejected_spec_that_asks_for_another_stage_alone_keeps_the_old_permit(make_running: Make) -> None:
+    cluster = make_running()
+    old = copy.deepcopy(cluster.status["permit"])
+    cluster.edit({"spec.capital.stage": "small"}).report(accepted=False, digest=old["digest"]).settle()
+    assert cluster.status["permit"] == old
+    assert cluster.verdict("Reconciling")[0] == "False"
+
+
 def test_first_spec_that_is_rejected_has_no_last_good_one(make_cluster: Make) -> None:
     cluster = make_cluster().settle().report(accepted=False, digest="").settle()
     assert cluster.verdict("Stalled") == ("True", "UnknownSymbol")
@@ -112,6 +120,12 @@ def test_permit_that_somebody_else_wrote_is_written_over(make_running: Make, per
     cluster.status["permit"] |= permit
     cluster.settle()
     assert cluster.status["permit"] == granted
+
+
+def test_permit_of_an_earlier_bot_does_not_outlive_a_bad_spec(make_cluster: Make) -> None:
+    permit = make_cluster().settle().status["permit"] | {"uid": "99999999-2222-3333-4444-555555555555"}
+    cluster = make_cluster({"spec.capital.stage": "none-such", "status.permit": permit}).settle()
+    assert "permit" not in cluster.status
 
 
 def test_report_of_an_earlier_bot_grants_and_takes_nothing(make_running: Make) -> None:

@@ -103,6 +103,8 @@ class CcxtMarketData:
         settings: FeedSettings | None = None,
     ) -> None:
         self._errors = ccxt.errors
+        # What a send into a dying connection raises, ccxt hands on as it is.
+        self._line_errors = (ccxt.errors.BaseError,)
         self._class = _tapped(ccxt.exchange_class, ccxt.errors)
         self._addresses = binance.addresses(*addresses)
         self._clock = clock
@@ -211,7 +213,7 @@ class CcxtMarketData:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 await task
-        except self._errors.BaseError as error:
+        except self._line_errors as error:
             pause_seconds = max(exchange._pause_seconds, self._pause_seconds(exchange, error))
             raise StreamLost(_explain(error), retry_after_seconds=pause_seconds) from None
         finally:
@@ -228,7 +230,7 @@ class CcxtMarketData:
             try:
                 await exchange.watch_order_book_for_symbols([symbol])
                 failures = 0
-            except self._errors.BaseError as error:
+            except self._line_errors as error:
                 failures += 1
                 step = min(_MAX_RESYNC_SECONDS, _FIRST_RESYNC_SECONDS * 2.0 ** (failures - 1))
                 await self._clock.sleep(max(step, self._pause_seconds(exchange, error)))
@@ -238,7 +240,7 @@ class CcxtMarketData:
     def _asking(self, what: str) -> Iterator[None]:
         try:
             yield
-        except self._errors.BaseError as error:
+        except self._line_errors as error:
             raise self._translate(error) from None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             problem = f"{binance.NAME}'s answer to {what} cannot be read: {scrub(repr(error))}"
@@ -246,10 +248,9 @@ class CcxtMarketData:
 
     def _translate(self, error: Exception) -> VenueError:
         """By class: good enough for questions. Of an order it would say nothing about whether the order exists."""
-        if isinstance(error, self._errors.OperationFailed):
-            pause = self._pause_seconds(self._rest, error)
-            return VenueUnavailable(_explain(error), retry_after_seconds=max(pause, 1.0))
-        return VenueRefused(_explain(error))
+        if isinstance(error, self._errors.ExchangeError):
+            return VenueRefused(_explain(error))
+        return VenueUnavailable(_explain(error), retry_after_seconds=max(self._pause_seconds(self._rest, error), 1.0))
 
     def _pause_seconds(self, exchange: Any, error: Exception) -> float:
         if isinstance(error, self._errors.DDoSProtection | self._errors.RateLimitExceeded):
