@@ -92,10 +92,11 @@ async def run(settings: Settings) -> None:
     stop = _stop_on_signal()
     listing = asyncio.create_task(resync.run(), name="resync")
     workers = [
-        asyncio.create_task(_work(resync, queue, reconciler, metrics), name=f"worker {number}")
+        asyncio.create_task(work(queue, reconciler.reconcile, metrics, clock=clock), name=f"worker {number}")
         for number in range(settings.workers)
     ]
     try:
+        # No watch, and so no key, before everything was listed: what is missing until then may only be unseen.
         await _first_of(resync.is_complete.wait(), stop.wait(), listing)
         if not stop.is_set():
             watching = handlers.watch(settings, intake, connect, health)
@@ -104,7 +105,6 @@ async def run(settings: Settings) -> None:
         _stop_on_signal()  # kopf had taken the signals
         log.info("ending", grace_seconds=settings.graceful_exit_seconds)
         queue.close()
-        resync.is_complete.set()  # who still waits for it finds the queue closed
         await _end(listing, workers, grace_seconds=settings.graceful_exit_seconds)
         await server.stop()
         await api.close()
@@ -115,12 +115,6 @@ async def _connection(settings: Settings) -> Connect:
     if settings.kubeconfig is not None:
         return await kubeconfig_connection(settings.kubeconfig)
     return service_account_connection(settings.service_account_dir)
-
-
-async def _work(resync: Resync, queue: KeyedQueue, reconciler: Reconciler, metrics: Metrics) -> None:
-    """Not before everything was listed: until then, what is missing may only be unseen."""
-    await resync.is_complete.wait()
-    await work(queue, reconciler.reconcile, metrics, clock=time.monotonic)
 
 
 def _stop_on_signal() -> asyncio.Event:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tradingbot_api import API_VERSION
@@ -51,6 +50,3 @@ class Key:
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((self.namespace, self.name))

@@ -77,7 +77,7 @@ class Reconciler:
             except Refused as refused:
                 if not apply.is_new and await self._is_replaced(key, apply):
                     raise Conflict(refused.what, "another object has this name now", status=409) from refused
-                log.error("refused", bot=str(key), request=refused.what, error=refused.message)
+                log.error("refused", bot=str(key), request=refused.what, error=_first_line(refused))
                 refusals.append(_describe(refused))
             except Conflict:
                 await self._look_again(key, apply.kind)
@@ -142,6 +142,11 @@ class Reconciler:
 def _describe(refused: Refused) -> Problem:
     return Problem(
         Reason.APPLY_REFUSED,
-        f"the API server refused to {refused.what}: {refused.message}. What is running stays as it is; the operator "
-        "tries again with each resync.",
+        f"the API server refused to {refused.what}: {_first_line(refused)}. What is running stays as it is; "
+        "the operator tries again with each resync.",
     )
+
+
+def _first_line(refused: Refused) -> str:
+    """Below it the API server may have drawn a whole difference."""
+    return refused.message.partition("\n")[0].rstrip(". ")

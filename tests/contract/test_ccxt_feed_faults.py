@@ -313,9 +313,8 @@ async def test_connection_that_dies_while_it_is_written_to_is_just_a_lost_one() 
     async with Venue() as venue:
         venue.snapshots, venue.abort_dials = [SNAPSHOT], 20
         async with streaming(venue, sink):
-            while venue.abort_dials:
-                await asyncio.sleep(0.02)
             await venue.subscribed_to(BOOKS)
+            assert not venue.abort_dials
             await venue.say(trade(1))
             await sink.until(lambda: len(sink.trades) == 1)
 

@@ -21,7 +21,7 @@ class Announcer:
         self._is_ready = False
 
     def __call__(self, status: SandboxStatus) -> None:
-        for component in status.components:
+        for component in sorted(status.components, key=lambda each: each.since_ns):  # as it happened
             before = self._states.get(component.name)
             self._states[component.name] = component.state
             if before == component.state or component.state in (State.WAITING, State.STARTING):

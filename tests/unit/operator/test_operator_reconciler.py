@@ -60,7 +60,7 @@ class FakeApi:
 
     async def apply_status(self, key: Key, status: Raw, *, resource_version: str) -> Raw:
         self._note("status", kinds.BOT)
-        bot = self.objects.get((kinds.BOT, *key))
+        bot = self.objects.get((kinds.BOT, key.namespace, key.name))
         if bot is None:
             raise Refused("patch tradingbots/status", "not found", status=404)
         if bot["metadata"]["resourceVersion"] != resource_version:

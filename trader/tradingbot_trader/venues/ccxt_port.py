@@ -104,7 +104,7 @@ class CcxtMarketData:
     ) -> None:
         self._errors = ccxt.errors
         # What a send into a dying connection raises, ccxt hands on as it is.
-        self._line_errors = (ccxt.errors.BaseError,)
+        self._line_errors = (ccxt.errors.BaseError, aiohttp.ClientError, OSError)
         self._class = _tapped(ccxt.exchange_class, ccxt.errors)
         self._addresses = binance.addresses(*addresses)
         self._clock = clock

@@ -52,7 +52,7 @@ class VenueUnavailable(VenueError, Transient):
 
 @dataclass(slots=True)
 class FeedCounters:
-    """Since the port was made. `received == delivered + dropped` holds at every moment."""
+    """Since the port was made. After each message `received == delivered + dropped`."""
 
     received: int = 0
     """Trades, and frames that could not be read and may have been trades."""
