@@ -123,7 +123,7 @@ def is_observed(stack: Stack, desk: str, name: str = "btc") -> bool:
 def kill_operator(stack: Stack) -> None:
     for pod in stack.pods(SYSTEM):
         name = pod["metadata"]["name"]
-        stack.kubectl("-n", SYSTEM, "delete", "pod", name, "--grace-period=0", "--force", "--wait=true")
+        stack.kubectl("-n", SYSTEM, "delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
 
 
 def trader_pid(stack: Stack, desk: str, bot: str) -> int:

@@ -251,7 +251,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     return {"program": path}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_node(
     control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory, programs: Mapping[str, Path]
 ) -> Iterator[Callable[..., RunningNode]]:
@@ -271,7 +271,9 @@ def make_node(
         control_plane.admin.delete(f"/api/v1/nodes/{node.name}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # not longer: it would take the pods that other tests on this control plane leave Pending
 def node(make_node: Callable[..., RunningNode]) -> RunningNode:
     """The node that most tests share; its own environment holds something that no container may see."""
     return make_node(environment={"CALLERS_SECRET": "must-not-leak"}).start()

@@ -61,6 +61,7 @@ def test_environment_comes_from_the_pod_and_nothing_from_the_node(cluster: Clust
     }
     cluster.create("pods", pod)
     arguments, environment = shown(cluster, "shown")
+    cluster.wait_running("shown")
     ip = cluster.status("shown")["podIP"]
     data = str(volume_folder(cluster, "shown", "data"))
     assert arguments == [f"--listen={ip}:8080", f"--store={data}/x", data, "/database", "$(POD_IP)"]
