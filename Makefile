@@ -45,17 +45,19 @@ imports: $(READY)
 
 drift: $(READY)
 	@$(BIN)/python -m tradingbot_api.crd --check $(CRD_FOLDERS)
+	@$(BIN)/python docs/generate_reference.py --check
 
 chart: tools
 	@$(BIN)/python -m pytest -q tests/chart
 
 generate: $(READY) ## Write what is generated from the models
 	@$(BIN)/python -m tradingbot_api.crd --write $(CRD_FOLDERS)
+	@$(BIN)/python docs/generate_reference.py --write
 
 lock: $(READY) ## Pin the dependencies again: newest versions that pyproject.toml allows, with hashes
 	@scripts/lock --upgrade
 
-image: ## Build both images and start them on a real node (needs docker and a cluster: docs/how-to/images.md)
+image: ## Build the images and start them on a real node (needs docker and a cluster: docs/how-to/images.md)
 	@scripts/check-images
 
 check-skaffold: ## skaffold diagnose and render

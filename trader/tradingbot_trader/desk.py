@@ -81,6 +81,11 @@ class Desk:
         """The gateway is made after the desk, because it reports to it."""
         self._gateway = gateway
 
+    @property
+    def owes(self) -> bool:
+        """Something has happened that the disk has not taken yet."""
+        return bool(self._owed)
+
     def pursue(self, symbol: str, target: Target) -> Decision | NoOrder:
         """One step towards the target. Open entries that the target no longer wants are cancelled first."""
         self.cancel(entries_to_cancel(target, symbol, self.engine.orders.values()))

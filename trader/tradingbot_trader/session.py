@@ -22,6 +22,7 @@ from tradingbot_trader.book.store import Disk, Identity, Store
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.control.configuration import ConfigRefused, Configurator
 from tradingbot_trader.control.kube import KubeApi, Raw
+from tradingbot_trader.control.latch import read_latch
 from tradingbot_trader.control.permit import MODES
 from tradingbot_trader.control.tenant import Tenant
 from tradingbot_trader.control.watch import ControlWatch
@@ -246,7 +247,7 @@ class Session:
             report = ConfigReport(
                 generation=generation, accepted=False, reason=self._idle.reason, message=self._idle.message
             )
-            return build_idle(who, report, now_ns=now_ns)
+            return build_idle(who, report, read_latch(bot, uid=uid), now_ns=now_ns)
         desk = trading.desk
         books = Books(
             epoch=self._store.epoch,

@@ -45,8 +45,8 @@ class Books:
     audit_head: AuditHead
 
 
-def build_idle(who: Self, config: ConfigReport, *, now_ns: int) -> TraderStatus:
-    """Of a trader that cannot trade at all, and stays up to say why."""
+def build_idle(who: Self, config: ConfigReport, latch: Latch | None, *, now_ns: int) -> TraderStatus:
+    """Of a trader that cannot trade at all, and stays up to say why. A latch that the status tells of is told on."""
     return TraderStatus(
         uid=who.uid,
         pod=who.pod,
@@ -58,6 +58,7 @@ def build_idle(who: Self, config: ConfigReport, *, now_ns: int) -> TraderStatus:
         heartbeat_at=rfc3339(now_ns),
         epoch=0,
         config=config,
+        latch=latch or Latch(),
     )
 
 

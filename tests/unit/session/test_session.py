@@ -304,6 +304,20 @@ def test_foreign_volume_is_refused_and_said(tmp_path: Path) -> None:
     play(tmp_path, test)
 
 
+def test_latch_is_told_on_by_a_trader_that_cannot_use_its_volume(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running():
+            await trader.until_active()
+            trader.kube.edit(killSwitch={"engaged": True})
+            await trader.until("the proof", lambda: trader.kube.trader["latch"]["state"] == "Stopped", seconds=5)
+            latch = trader.kube.trader["latch"]
+        async with trader.running(installation="another"):
+            await trader.until("the refusal", lambda: trader.kube.trader["config"]["reason"] == "StoreMismatch")
+            assert trader.kube.trader["latch"] == latch
+
+    play(tmp_path, test)
+
+
 def test_venue_without_an_adapter_is_said_and_no_crash(tmp_path: Path) -> None:
     async def test(trader: Trader) -> None:
         refusal = ConfigRefused(ConfigReason.UNSUPPORTED_EXCHANGE, "this version trades on binance")

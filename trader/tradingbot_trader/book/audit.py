@@ -1,7 +1,7 @@
 """PURE. The audit's hash chain: each record carries the hash of the one before. Stored by book/store.py with its cause.
 
 The hash is the SHA-256 of the record's canonical JSON without `hash`: sorted keys, no blanks, ASCII. It can be checked
-without this program: `jq -acS 'del(.hash)'` of a line of `audit export`, without its newline, has that SHA-256.
+without this program: a line of `audit export` without its `hash`, in that form, has that SHA-256.
 Callers hand over typed values of our own; nothing that came from a Secret is ever one of them.
 """
 

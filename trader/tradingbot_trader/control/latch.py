@@ -9,8 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.spec import StopAction
+from tradingbot_api.status import Latch
 
 _SEVERITY = {StopAction.REDUCE_ONLY: 0, StopAction.CANCEL_ORDERS: 1, StopAction.FLATTEN: 2}
 KILL_SWITCH = "KillSwitch"
@@ -113,6 +116,15 @@ def read_reported(raw: Mapping[str, Any]) -> ReportedLatch | None:
                 _text(latch["id"]), _action(latch.get("action")), _text(latch.get("reason")), _text(latch.get("source"))
             )
     return None
+
+
+def read_latch(raw: Mapping[str, Any], *, uid: str) -> Latch | None:
+    """The latch that a trader of this bot reported last, whole; None when there is none or it cannot be read."""
+    trader = _mapping(_mapping(raw.get("status")).get("trader"))
+    try:
+        return Latch.model_validate(trader["latch"]) if trader.get("uid") == uid else None
+    except (KeyError, ValidationError):
+        return None
 
 
 def decide(

@@ -130,8 +130,8 @@ class Stop:
             engaged_at=rfc3339(seen_ns),
         )
         self.latch, self._touched, self._sold = latch, {}, set()  # from here on nothing adds risk, recorded or not
-        self._write(latch, AuditKind.LATCHED)
-        self.latch = latch.model_copy(update={"acknowledged_at": rfc3339(self._clock.now_ns())})
+        if self._write(latch, AuditKind.LATCHED):
+            self.latch = latch.model_copy(update={"acknowledged_at": rfc3339(self._clock.now_ns())})
         _log.warning("latched", id=latch.id, source=latch.source, action=latch.action, reason=latch.reason)
 
     def _escalate(self, decision: Escalate) -> None:
@@ -180,6 +180,8 @@ class Stop:
             "flat": self._is_flat(),
             "state": LatchState.STOPPED if done else LatchState.STOPPING,
         }
+        if self.latch.acknowledged_at is None and not self._desk.owes:
+            update["acknowledged_at"] = rfc3339(self._clock.now_ns())  # the disk has taken it after all
         changed = self.latch.model_copy(update=update)
         if changed == self.latch:
             return False
@@ -203,10 +205,10 @@ class Stop:
     def _stored(self, order: Order) -> Order:
         return self._desk.store.find_order(order.intent.book, order.client_order_id) or order
 
-    def _write(self, latch: Latch, kind: AuditKind | None) -> None:
+    def _write(self, latch: Latch, kind: AuditKind | None) -> bool:
         def write(tx: Transaction) -> None:
             tx.put_latch(latch, is_active=True)
             if kind is not None:
                 tx.put_audit(kind, {"latch": latch})
 
-        self._desk.record(write)
+        return self._desk.record(write, must_not_be_lost=True)
