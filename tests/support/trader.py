@@ -190,6 +190,8 @@ class FakeMarket:
         self.symbols: list[str] = []
         self.counters = FeedCounters()
         self.history: tuple[Candle, ...] = ()
+        self.history_seconds = 0.0
+        """How long the venue takes to answer."""
         self._number = 0
 
     async def load_instruments(self, symbols: Sequence[str]) -> Mapping[str, Instrument]:
@@ -202,6 +204,7 @@ class FakeMarket:
         return self._clock.now_ns()
 
     async def fetch_candles(self, symbol: str, timeframe: Timeframe, *, limit: int) -> tuple[Candle, ...]:  # noqa: ARG002  the port's form
+        await self._clock.sleep(self.history_seconds)
         return self.history[-limit:]
 
     async def run(self, symbols: Sequence[str], sink: MarketSink) -> None:

@@ -12,9 +12,11 @@ from support.trader import Trader, build_spec
 from support.virtual import run
 from tradingbot_api.conditions import ConfigReason
 from tradingbot_trader.book import audit
+from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.reader import open_reader
 from tradingbot_trader.control.configuration import ConfigRefused
 from tradingbot_trader.control.kube import KubeError
+from tradingbot_trader.market.events import Candle
 from tradingbot_trader.orders.order import BookName
 
 RISE = ("100", "100", "99.5", "99", "101", "102")
@@ -304,6 +306,47 @@ def test_foreign_volume_is_refused_and_said(tmp_path: Path) -> None:
     play(tmp_path, test)
 
 
+def test_stop_on_a_full_disk_stops_and_is_acknowledged_only_when_the_disk_has_it(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running():
+            await trader.until_active()
+            trader.disk.is_full = True
+            trader.kube.edit(killSwitch={"engaged": True})
+            await trader.until("the latch", lambda: trader.kube.trader["latch"]["state"] == "Stopped", seconds=5)
+            assert "acknowledgedAt" not in trader.kube.trader["latch"]
+            await trader.market.walk(*RISE)
+            assert (await trader.report())["performance"]["fills"] == 0
+            trader.disk.is_full = False
+            latch_id = trader.kube.trader["latch"]["id"]
+            await trader.until("the disk", lambda: trader.kube.trader["latch"].get("acknowledgedAt"))
+        with open_reader(tmp_path) as reader:
+            stored = reader.current_latch()
+            assert stored is not None
+            assert stored.latch.id == latch_id
+            assert reader.count_audit(AuditKind.LATCHED, BookName.PAPER) == 1
+        check_audit(tmp_path, trader)
+
+    play(tmp_path, test)
+
+
+def test_nothing_is_released_while_the_halts_cannot_be_read(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running(crash=True):
+            await trader.until_active()
+            trader.kube.edit(killSwitch={"engaged": True})
+            await trader.until("the proof", lambda: trader.kube.trader["latch"]["state"] == "Stopped", seconds=5)
+        latch_id = trader.kube.trader["latch"]["id"]
+        trader.kube.forbid_halts = True
+        trader.kube.edit(killSwitch={"engaged": False, "rearm": latch_id})
+        async with trader.running():
+            await trader.until("its look", lambda: trader.kube.trader["config"]["generation"] == 3)
+            assert trader.kube.trader["latch"]["state"] == "Stopped"
+            trader.kube.forbid_halts = False
+            await trader.until("the release", lambda: trader.kube.trader["latch"]["state"] == "Armed")
+
+    play(tmp_path, test)
+
+
 def test_latch_is_told_on_by_a_trader_that_cannot_use_its_volume(tmp_path: Path) -> None:
     async def test(trader: Trader) -> None:
         async with trader.running():
@@ -482,5 +525,66 @@ def test_partition_of_the_status_alone_is_retried(tmp_path: Path) -> None:
         kube.apply_status = flaky  # type: ignore[method-assign]  # a fake's own seam
         async with trader.running():
             await trader.until_active()
+
+    play(tmp_path, test)
+
+
+RESTING = {"fast": 1, "slow": 2, "rsiPeriod": 0, "entryOffsetPercent": "1.5"}
+
+
+def test_whatever_ends_active_takes_resting_entries_away(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running():
+            await trader.until_active()
+            await trader.market.walk(*RISE)
+            assert (await trader.report())["openOrders"] == 1
+            trader.kube.edit(suspend=True)
+            await trader.clock.sleep(1)
+            assert (await trader.report())["openOrders"] == 0
+
+    play(tmp_path, test, strategy={"name": "sma-cross", "timeframe": "1s", "parameters": RESTING})
+
+
+def test_history_never_trades(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        second = 1_000_000_000
+        now_ns = trader.clock.now_ns()
+        trader.market.history = tuple(
+            Candle("BTC/USDT", now_ns - (5 - number) * second, second, price, price, price, price, Decimal(1), 1)
+            for number, price in enumerate(map(Decimal, ("100", "99", "98", "99", "103")))
+        )
+        trader.market.history_seconds = 1.5  # prices are known by then: only the rule is in the way of an order
+        async with trader.running():
+            await trader.until_active()
+            await trader.market.walk("103", "103", "104")
+            assert (await trader.report())["performance"]["orders"] == 0
+
+    play(tmp_path, test)
+
+
+def test_trader_that_lost_its_lease_sends_nothing_not_even_an_exit(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running() as session:
+            await trader.until_active()
+            await trader.market.walk(*RISE)
+            lease = trader.kube.lease
+            assert lease is not None
+            lease["spec"] |= {"holderIdentity": "btc-1", "renewTime": "later"}
+            lease["metadata"]["resourceVersion"] = "1000"
+            await trader.until("its look", lambda: session.problem() == "the lease is not held", seconds=15)
+            await trader.market.walk(*FALL)
+        with open_reader(tmp_path) as reader:
+            assert [fill.side.value for fill in reader.fills(BookName.PAPER)] == ["buy"]
+
+    play(tmp_path, test)
+
+
+def test_peak_of_the_profit_survives_a_crash(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running(crash=True):
+            await trader.until_active()
+            await trader.market.walk(*RISE, "110", "112")
+        with open_reader(tmp_path) as reader:
+            assert Decimal(reader.counters(BookName.PAPER)["pnl.peak_quote"]) > 1
 
     play(tmp_path, test)
