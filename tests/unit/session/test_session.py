@@ -551,7 +551,7 @@ def test_history_never_trades(tmp_path: Path) -> None:
         now_ns = trader.clock.now_ns()
         trader.market.history = tuple(
             Candle("BTC/USDT", now_ns - (5 - number) * second, second, price, price, price, price, Decimal(1), 1)
-            for number, price in enumerate(map(Decimal, ("100", "99", "98", "99", "103")))
+            for number, price in enumerate(map(Decimal, ("100", "99", "98", "97", "103")))
         )
         trader.market.history_seconds = 1.5  # prices are known by then: only the rule is in the way of an order
         async with trader.running():

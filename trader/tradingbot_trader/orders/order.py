@@ -15,6 +15,8 @@ class Side(StrEnum):
 class OrderType(StrEnum):
     MARKET = "market"
     LIMIT = "limit"
+    STOP_LOSS = "stop-loss"
+    """Rests out of the book until the market trades at `stop_price`, then becomes a limit order at `price`."""
 
 
 class TimeInForce(StrEnum):
@@ -31,6 +33,8 @@ class Purpose(StrEnum):
     """Adds risk."""
     EXIT = "Exit"
     """Takes risk off."""
+    PROTECT = "Protect"
+    """A stop-loss that rests at the venue: takes risk off when nobody is there to ask for it."""
 
 
 class BookName(StrEnum):
@@ -57,6 +61,8 @@ class Intent:
     created_ns: int
     reason: str
     """Why the strategy or the person asked for it."""
+    stop_price: Decimal | None = None
+    """Of a stop-loss alone: the price that wakes it."""
 
     @property
     def notional_quote(self) -> Decimal:

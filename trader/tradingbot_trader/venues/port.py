@@ -98,7 +98,3 @@ class MarketDataPort(Protocol):
         ...
 
     async def close(self) -> None: ...
-
-
-# The order port will stand here: place, cancel, query, open orders, fills and balances, answered with the outcome of
-# orders/outcome.py and never with an exception whose class stands for an outcome.
