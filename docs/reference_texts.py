@@ -65,7 +65,6 @@ WITHOUT_EFFECT = {
     "spec.capital.stages[].gate": "gate",
     "spec.credentials.maxAge": "max_age",
     "spec.credentials.externalSecret": "external_secret",
-    "spec.credentials.secretName": "secret_name",
 }
 """Fields of a TradingBot that this version stores and does not act on, and the attribute that nothing reads. A test
 fails as soon as something does."""

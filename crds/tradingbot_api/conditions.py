@@ -21,8 +21,11 @@ class ConditionType(StrEnum):
     HALTED = "Halted"
     """A stop is latched. Not the trading state of the same name."""
     CREDENTIALS_READY = "CredentialsReady"
+    """A live pod has an exchange key in force. Live bots alone."""
     PREFLIGHT_PASSED = "PreflightPassed"
+    """A live pod has passed what it checks before it may trade. Live bots alone."""
     RECONCILED = "Reconciled"
+    """Ledger and venue agreed when they were last compared. Live bots alone."""
     CONFIG_DRIFT = "ConfigDrift"
 
 
@@ -38,6 +41,7 @@ class Reason(StrEnum):
     UP_TO_DATE = "UpToDate"
     APPLYING = "Applying"
     WAITING_FOR_TRADER = "WaitingForTrader"
+    SWAPPING_POD = "SwappingPod"
     DELETING = "Deleting"
     # Stalled
     NOT_STALLED = "NotStalled"
@@ -56,7 +60,13 @@ class Reason(StrEnum):
     SILENT = "Silent"
     # LiveEligible
     NOT_REQUESTED = "NotRequested"
-    LIVE_NOT_SUPPORTED = "LiveNotSupported"
+    TEST_NETWORK = "TestNetwork"
+    MAINNET_NOT_SUPPORTED = "MainnetNotSupported"
+    EXTERNAL_SECRET_NOT_SUPPORTED = "ExternalSecretNotSupported"  # noqa: S105  a word, no password
+    # CredentialsReady, PreflightPassed, Reconciled, where the trader gives none
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
     # Halted
     NOT_HALTED = "NotHalted"
     LATCHED = "Latched"

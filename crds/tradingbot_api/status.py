@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -15,6 +16,9 @@ from tradingbot_api.spec import Mode, StopAction
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, max_length=40)]
 Text = Annotated[str, Field(max_length=256)]
 Message = Annotated[str, Field(max_length=4096)]
+Fingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{12})?$", max_length=12)]
+"""The pattern is a guard: the API server refuses a status that carries the key instead of its fingerprint."""
+MAX_REPORTED_DELTAS = 20
 MAX_REPORTED_ORDERS = 50
 """A status is no order book: of the orders that a stop touched, at most so many are listed."""
 
@@ -131,6 +135,77 @@ class Performance(ApiModel):
     """Orders that the risk checks refused."""
 
 
+class Preflight(ApiModel):
+    passed: bool
+    reason: Text = ""
+    """In one CamelCase word, why not."""
+    message: Message = ""
+    """What to do about it."""
+    at: Time
+    """When this result was first found."""
+
+
+class CredentialsReport(ApiModel):
+    ready: bool
+    """Whether a key is in force: it authenticates, may trade, and may neither withdraw nor transfer."""
+    fingerprint: Fingerprint = ""
+    """First 12 hex digits of the SHA-256 of the id of the key in force; empty while there is none."""
+    since: Time | None = None
+    """When the trader first saw that key."""
+    reason: Text = ""
+    """In one CamelCase word, why no key is in force, or why a newer one was not taken."""
+    message: Message = ""
+    """What to do about it."""
+
+
+class AccountReport(ApiModel):
+    fingerprint: Fingerprint = ""
+    """First 12 hex digits of the SHA-256 of the venue's id of the account; two live bots must not share one."""
+
+
+class ReconciliationResult(StrEnum):
+    PASSED = "Passed"
+    FAILED = "Failed"
+    INCONCLUSIVE = "Inconclusive"
+    """The venue could not be asked, or orders were under way: nothing is proved either way, and it is tried again."""
+
+
+class BalanceDelta(ApiModel):
+    """One asset, whether it differs or not."""
+
+    asset: Text
+    venue: Reported
+    """What the venue says that the account holds."""
+    local: Reported
+    """What it should hold: opening baseline, adjustments and ledger together."""
+    delta: Reported
+    """`venue` less `local`."""
+
+
+class ReconciliationReport(ApiModel):
+    at: Time
+    result: ReconciliationResult
+    message: Message = ""
+    deltas: list[BalanceDelta] = Field(
+        default_factory=list,
+        max_length=MAX_REPORTED_DELTAS,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    """The assets that were compared, those that differ first; at most 20."""
+    orphans: Annotated[int, Field(ge=0)] = 0
+    """Orders and trades on the account that are not this bot's. They are reported, and left alone."""
+
+
+class BreakersReport(ApiModel):
+    open: list[Text] = Field(
+        default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """Names of those that are open or half-open now."""
+    trips: Annotated[int, Field(ge=0)] = 0
+    """How often any of them opened since the book was opened."""
+    last_trip_at: Time | None = None
+
+
 class TraderStatus(ApiModel):
     """Written by the trader alone, about its own bot."""
 
@@ -157,6 +232,8 @@ class TraderStatus(ApiModel):
     stage: Text = ""
     open_positions: Annotated[int, Field(ge=0)] = 0
     open_orders: Annotated[int, Field(ge=0)] = 0
+    unresolved_orders: Annotated[int, Field(ge=0)] = 0
+    """Orders that may or may not exist at the venue; each counts at its full cost until that is proven."""
     positions: list[Position] = Field(
         default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
@@ -164,6 +241,16 @@ class TraderStatus(ApiModel):
     dropped_messages: Annotated[int, Field(ge=0)] = 0
     """Market messages that were received and not processed since the start."""
     audit_head: AuditHead | None = None
+    preflight: Preflight | None = None
+    """What a live pod checks before it may trade; no live permit before it has passed. Absent until it has run."""
+    credentials: CredentialsReport | None = None
+    """The exchange key of a live pod. Never the key itself, nor any part of it."""
+    account: AccountReport | None = None
+    """The venue's account of a live pod; absent until the venue has told which it is."""
+    reconciliation: ReconciliationReport | None = None
+    """The last comparison of open orders, fills and balances with the venue; absent until the first one has ended."""
+    breakers: BreakersReport | None = None
+    """Circuit breakers, which stop new risk by themselves and close again by themselves."""
 
 
 class TradingBotStatus(ApiModel):

@@ -33,6 +33,8 @@ class VenueAddresses(BaseModel):
 
     rest: str = Field(pattern=r"^https?://[^\s]+$")
     stream: str = Field(pattern=r"^wss?://[^\s]+$")
+    account: str = Field(default="", pattern=r"^(wss?://[^\s]+)?$")
+    """Where an account is told about its own orders and fills; live pods alone are given it."""
 
 
 class Settings(BaseSettings):
@@ -67,7 +69,8 @@ class Settings(BaseSettings):
     exchange_addresses: dict[ExchangeId, dict[Literal[Network.TESTNET, Network.SANDBOX], VenueAddresses]] = Field(
         default_factory=dict
     )
-    """Addresses of test venues, as JSON: {"binance": {"Sandbox": {"rest": "http://..", "stream": "ws://.."}}}."""
+    """Addresses of test venues, as JSON: {"binance": {"Sandbox": {"rest": "http://..", "stream": "ws://.."}}}; with
+    "account" also that of the account stream."""
 
     listen: str = Field(default="0.0.0.0:8080", pattern=r"^(\S+):[0-9]{1,5}$")
     """Address and port of /healthz, /readyz and /metrics."""
@@ -130,7 +133,7 @@ class Settings(BaseSettings):
             storage_class=self.storage_class,
             storage_access_mode=self.storage_access_mode,
             addresses={
-                (exchange, network): Addresses(rest=given.rest, stream=given.stream)
+                (exchange, network): Addresses(rest=given.rest, stream=given.stream, account=given.account)
                 for exchange, networks in self.exchange_addresses.items()
                 for network, given in networks.items()
             },

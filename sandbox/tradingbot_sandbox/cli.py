@@ -25,7 +25,7 @@ from tradingbot_sandbox.supervisor.daemon import Supervisor, configure_log
 from tradingbot_sandbox.supervisor.errors import NotSupported, SandboxError, StateInUse, StateRefused
 from tradingbot_sandbox.supervisor.health import HttpProber
 from tradingbot_sandbox.supervisor.logs import follow, log_files, tail
-from tradingbot_sandbox.supervisor.plan import SYNTHETIC, VENUE_BINANCE, Options, rest_url, stream_url
+from tradingbot_sandbox.supervisor.plan import SYNTHETIC, VENUE_BINANCE, Options, account_url, rest_url, stream_url
 from tradingbot_sandbox.supervisor.report import Announcer, status_table
 from tradingbot_sandbox.supervisor.state import StateFolder
 
@@ -255,6 +255,7 @@ def env(state: StateFolder) -> None:
     if listen := venue_address(state):
         click.echo(f"export TRADINGBOT_BINANCE_REST_URL={rest_url(listen)}")
         click.echo(f"export TRADINGBOT_BINANCE_STREAM_URL={stream_url(listen)}")
+        click.echo(f"export TRADINGBOT_BINANCE_ACCOUNT_URL={account_url(listen)}")
 
 
 @main.command()

@@ -91,10 +91,9 @@ class Demo:
     def install(self) -> None:
         self.tell("The operator, from its Helm chart")
         command = ["helm", "install", "tradingbot-operator", str(CHART), "--namespace", SYSTEM, "--create-namespace"]
-        rest, stream = (self._environment.get(f"TRADINGBOT_BINANCE_{kind}_URL") for kind in ("REST", "STREAM"))
-        if rest and stream:
-            command += ["--set", f"exchanges.binance.sandbox.restUrl={rest}"]
-            command += ["--set", f"exchanges.binance.sandbox.streamUrl={stream}"]
+        for kind in ("REST", "STREAM", "ACCOUNT"):
+            if url := self._environment.get(f"TRADINGBOT_BINANCE_{kind}_URL"):
+                command += ["--set", f"exchanges.binance.sandbox.{kind.lower()}Url={url}"]
         click.echo(click.style(f"$ {shlex.join([*command, '--wait'])}", fg="cyan"))
         self.run(*command, "--wait", "--timeout", "60s", shown=False)
         self.run("kubectl", "-n", SYSTEM, "get", "pods")

@@ -22,7 +22,10 @@ EVERYTHING = {
     "logLevel": "debug",
     "extraArgs": ["--liveness-intervals=9"],
     "exchanges": {
-        "binance": {"sandbox": VENUE, "testnet": {"restUrl": "https://t/x/api/v3", "streamUrl": "wss://t/x/ws"}}
+        "binance": {
+            "sandbox": VENUE | {"accountUrl": "ws://127.0.0.9:8080/ws-api/v3"},
+            "testnet": {"restUrl": "https://t/x/api/v3", "streamUrl": "wss://t/x/ws"},
+        }
     },
     "trader": {
         "image": {"repository": "registry:5000/desk/tradingbot-trader", "tag": "7", "pullPolicy": "Never"},
@@ -71,7 +74,9 @@ def test_every_value_reaches_its_setting(chart):
     assert (platform.storage_class, platform.storage_access_mode) == ("fast", "ReadWriteOncePod")
     assert platform.addresses == {
         (ExchangeId.BINANCE, Network.SANDBOX): Addresses(
-            rest="http://127.0.0.9:8080/api/v3", stream="ws://127.0.0.9:8080/ws"
+            rest="http://127.0.0.9:8080/api/v3",
+            stream="ws://127.0.0.9:8080/ws",
+            account="ws://127.0.0.9:8080/ws-api/v3",
         ),
         (ExchangeId.BINANCE, Network.TESTNET): Addresses(rest="https://t/x/api/v3", stream="wss://t/x/ws"),
     }

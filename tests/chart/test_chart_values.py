@@ -68,6 +68,16 @@ def test_chart_lints_without_a_warning(chart):
         pytest.param(
             {"exchanges": {"binance": {"sandbox": VENUE | {"restUrl": "http://x"}}}}, "restUrl", id="no version path"
         ),
+        pytest.param(
+            {"exchanges": {"binance": {"sandbox": VENUE | {"accountUrl": "http://x/ws-api/v3"}}}},
+            "accountUrl",
+            id="wrong scheme of the account stream",
+        ),
+        pytest.param(
+            {"exchanges": {"binance": {"sandbox": VENUE | {"accountUrl": "ws://x/ws"}}}},
+            "accountUrl",
+            id="market stream for the account stream",
+        ),
         pytest.param({"trader": {"storage": {"accessMode": "ReadWriteMany"}}}, "accessMode", id="many writers"),
         pytest.param({"trader": {"resources": {"limits": {"memory": "much"}}}}, "memory", id="not a quantity"),
         pytest.param({"crds": {"enabled": "yes"}}, "/crds/enabled", id="text for a switch"),

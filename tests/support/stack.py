@@ -148,6 +148,7 @@ def install(stack: Stack, values: dict[str, str]) -> None:
                 "sandbox": {
                     "restUrl": values["TRADINGBOT_BINANCE_REST_URL"],
                     "streamUrl": values["TRADINGBOT_BINANCE_STREAM_URL"],
+                    "accountUrl": values["TRADINGBOT_BINANCE_ACCOUNT_URL"],
                 },
                 "testnet": {
                     "restUrl": f"http://127.0.0.1:{stack.testnet_port}/api/v3",

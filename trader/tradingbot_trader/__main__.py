@@ -15,6 +15,7 @@ import click
 from tradingbot_api.conditions import ConfigReason
 from tradingbot_api.spec import ExchangeId, Network
 from tradingbot_trader import health, log
+from tradingbot_trader.account_cli import account
 from tradingbot_trader.audit_cli import audit
 from tradingbot_trader.clock import SystemClock
 from tradingbot_trader.control.configuration import ConfigRefused
@@ -22,7 +23,7 @@ from tradingbot_trader.control.kube import KubernetesApi
 from tradingbot_trader.metrics import Metrics
 from tradingbot_trader.orders.order import BookName
 from tradingbot_trader.session import Session, Settings
-from tradingbot_trader.venues.port import AddressRefused, MarketDataPort, UnsupportedExchange
+from tradingbot_trader.venues.port import Addresses, AddressRefused, MarketDataPort, UnsupportedExchange
 
 
 @click.group()
@@ -31,6 +32,7 @@ def main() -> None:
     """One trading bot: market, strategy, risk, orders, ledger. Its spec is a TradingBot of the API server."""
 
 
+main.add_command(account)
 main.add_command(audit)
 
 
@@ -42,8 +44,8 @@ main.add_command(audit)
 @click.option(
     "--book",
     required=True,
-    type=click.Choice([BookName.PAPER.value]),
-    help="What this pod trades. Live comes with a later version.",
+    type=click.Choice([each.value for each in BookName]),
+    help="What this pod trades: invented money, or an account's.",
 )
 @click.option("--store", required=True, type=click.Path(path_type=Path), help="Folder of orders, fills and the audit.")
 @click.option("--listen", required=True, help="HOST:PORT of /healthz, /readyz and /metrics.")
@@ -56,6 +58,12 @@ main.add_command(audit)
 @click.option("--installation", required=True, help="Id of the operator's installation; part of every client order id.")
 @click.option("--rest-url", help="The venue's REST address, for networks Sandbox and Testnet.")
 @click.option("--stream-url", help="The venue's stream address, for networks Sandbox and Testnet.")
+@click.option("--account-url", help="The address of the venue's reports about orders, where it is not the usual one.")
+@click.option(
+    "--keys-dir",
+    type=click.Path(path_type=Path),
+    help="Folder with the files apiKey and apiSecret; for the live book, and for it alone.",
+)
 @click.option("--log-level", default="info", show_default=True)
 def run(
     *,
@@ -70,6 +78,8 @@ def run(
     installation: str,
     rest_url: str | None,
     stream_url: str | None,
+    account_url: str | None,
+    keys_dir: Path | None,
     log_level: str,
 ) -> None:
     """Trade, until SIGTERM."""
@@ -77,6 +87,9 @@ def run(
     host, _, port_text = listen.rpartition(":")
     if not host or not port_text.isdecimal():
         raise click.UsageError(f"--listen {listen!r} is not HOST:PORT")
+    if (keys_dir is None) is not (book == BookName.PAPER.value):
+        raise click.UsageError("--keys-dir belongs to --book live, and to it alone")
+    addresses = Addresses(rest_url=rest_url, stream_url=stream_url, account_url=account_url)
     settings = Settings(
         namespace=namespace,
         name=name,
@@ -94,8 +107,8 @@ def run(
             service_account_dir=service_account_dir,
             host=host.strip("[]"),
             port=int(port_text),
-            rest_url=rest_url,
-            stream_url=stream_url,
+            addresses=addresses,
+            keys_dir=keys_dir,
         )
     )
 
@@ -106,17 +119,30 @@ async def _run(
     service_account_dir: Path,
     host: str,
     port: int,
-    rest_url: str | None,
-    stream_url: str | None,
+    addresses: Addresses,
+    keys_dir: Path | None,
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     clock, metrics = SystemClock(), Metrics()
-    market = _build_market(settings, clock, rest_url=rest_url, stream_url=stream_url)
+    market = _build_market(settings, clock, addresses)
+    live = None
+    if keys_dir is not None:
+        from tradingbot_trader.live_binance import build_live  # as the market: it costs a second
+
+        live = build_live(settings.exchange, settings.network, addresses, keys_dir)
     kube = KubernetesApi(namespace=settings.namespace, name=settings.name, service_account_dir=service_account_dir)
-    session = Session(settings, kube=kube, port=market, clock=clock, jitter=random.Random(), metrics=metrics)  # noqa: S311  jitter, no secret
+    session = Session(
+        settings,
+        kube=kube,
+        port=market,
+        clock=clock,
+        jitter=random.Random(),  # noqa: S311  jitter, no secret
+        metrics=metrics,
+        build_live=live,
+    )
 
     server = await health.serve(
         host=host, port=port, ready=session.problem, observe=session.observe, registry=metrics.registry
@@ -130,14 +156,16 @@ async def _run(
         await kube.close()
 
 
-def _build_market(
-    settings: Settings, clock: SystemClock, *, rest_url: str | None, stream_url: str | None
-) -> MarketDataPort | ConfigRefused:
+def _build_market(settings: Settings, clock: SystemClock, addresses: Addresses) -> MarketDataPort | ConfigRefused:
     from tradingbot_trader.venues.ccxt_port import build_market_data  # after --help: it costs a second
 
     try:
         return build_market_data(
-            settings.exchange, settings.network, clock=clock, rest_url=rest_url, stream_url=stream_url
+            settings.exchange,
+            settings.network,
+            clock=clock,
+            rest_url=addresses.rest_url,
+            stream_url=addresses.stream_url,
         )
     except (UnsupportedExchange, AddressRefused) as error:
         return ConfigRefused(ConfigReason.UNSUPPORTED_EXCHANGE, str(error))

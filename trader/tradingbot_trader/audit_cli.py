@@ -18,6 +18,7 @@ import click
 
 from tradingbot_api.status import AuditHead
 from tradingbot_trader.book import audit as trail
+from tradingbot_trader.book.archive import ArchiveDamaged
 from tradingbot_trader.book.audit import AuditKind, AuditRecord, Damage, Finding, Verdict
 from tradingbot_trader.book.reader import StoreReader, open_reader
 from tradingbot_trader.errors import TradingError
@@ -74,7 +75,7 @@ def verify(folder: Path | None, jsonl: IO[str] | None, head: AuditHead | None) -
     """Walk the whole trail and name the first damage. Exit code 1 if there is any."""
     if folder is not None and jsonl is None:
         with _reading(folder) as reader:
-            verdict = trail.verify(reader.audit_records(), expected_head=head)
+            verdict = _verify_store(reader, head)
     elif jsonl is not None and folder is None:
         verdict = _verify_lines(jsonl, head)
     else:
@@ -118,6 +119,26 @@ def show(folder: Path, last: int, kind: str | None) -> None:
         click.echo(_line(record))
 
 
+def _verify_store(reader: StoreReader, head: AuditHead | None) -> Verdict:
+    """Archives and store as one chain."""
+    damage: list[Finding] = []
+
+    def read() -> Iterator[AuditRecord]:
+        try:
+            yield from reader.audit_records()
+        except ArchiveDamaged as error:
+            damage.append(error.finding)
+
+    return _or_damage(trail.verify(read(), expected_head=head), damage)
+
+
+def _or_damage(verdict: Verdict, damage: list[Finding]) -> Verdict:
+    """What could not be read ends the walk: then the tail is not cut, but unread."""
+    if damage and (verdict.finding is None or verdict.finding.damage is Damage.CUT_TAIL):
+        return Verdict(verdict.records, verdict.head, damage[0])
+    return verdict
+
+
 def _verify_lines(lines: IO[str], head: AuditHead | None) -> Verdict:
     """An export may start later than the first record; then it is checked from where it starts."""
     damage: list[Finding] = []
@@ -137,9 +158,7 @@ def _verify_lines(lines: IO[str], head: AuditHead | None) -> Verdict:
     else:
         start = AuditHead(sequence=first.sequence - 1, hash=first.previous) if first.sequence > 1 else trail.GENESIS
         verdict = trail.verify(chain((first,), records), expected_head=head, start=start)
-    if damage and (verdict.finding is None or verdict.finding.damage is Damage.CUT_TAIL):
-        return Verdict(verdict.records, verdict.head, damage[0])
-    return verdict
+    return _or_damage(verdict, damage)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ COUNTERS_PACE_NS = 30_000_000_000
 
 
 class Gateway(Protocol):
-    """Where orders go: the paper gateway now, the venue's later. Answers by OrderEvents, never by a return value."""
+    """Where orders go: the paper gateway, or a venue's. Answers by OrderEvents, never by a return value."""
 
     def submit(self, intent: Intent, now_ns: int) -> None: ...
     def cancel(self, client_order_id: str, now_ns: int) -> bool: ...
@@ -122,13 +122,39 @@ class Desk:
         """Whether what is held of the symbol is large enough to be sold."""
         return symbol in self.engine.held_symbols and self.engine.ledger.position(symbol).quantity_base > 0
 
+    def find(self, client_order_id: str) -> Order | None:
+        """An order of this book, open or long ended."""
+        return self.engine.orders.get(client_order_id) or self.store.find_order(self.store.book, client_order_id)
+
+    def find_by_venue_id(self, symbol: str, venue_order_id: str) -> Order | None:
+        for order in self.engine.orders.values():
+            if venue_order_id in order.venue_order_ids and order.intent.symbol == symbol:
+                return order
+        return self.store.find_by_venue_order_id(self.store.book, symbol, venue_order_id)
+
+    def adopt(self, intent: Intent) -> bool:
+        """Take an order that no store of ours remembers into the books; False: the disk refused, ask again later."""
+
+        def write(tx: Transaction) -> None:
+            tx.put_intent(intent)
+            tx.put_audit(AuditKind.ADOPTED, {"intent": intent})
+
+        if not self.record(write):
+            return False
+        self.engine.adopt(Order(intent))
+        return True
+
     def on_event(self, event: OrderEvent) -> None:
         """Called by the gateway. The books change in memory and on disk; what the disk refuses stops trading."""
         try:
             transition = self.engine.apply(event)
         except UnknownOrder:
-            _log.error("event_of_unknown_order", client_order_id=event.client_order_id, state=event.state)
-            return
+            ended = self.store.find_order(self.store.book, event.client_order_id)
+            if ended is None:
+                _log.error("event_of_unknown_order", client_order_id=event.client_order_id, state=event.state)
+                return
+            self.engine.adopt(ended)  # it has ended; what comes now may still be news
+            transition = self.engine.apply(event)
         if transition.is_changed:
             self._record(transition, event)
             self._metrics.orders.labels(event.state.value).inc()
@@ -140,9 +166,10 @@ class Desk:
                 _log.info("fill", symbol=fill.symbol, side=fill.side, quantity=fill.quantity_base, price=fill.price)
             self._on_change()
 
-    def mark(self, prices: Mapping[str, Decimal], now_ns: int) -> None:
+    def mark(self, prices: Mapping[str, Decimal], now_ns: int, *, may_open_day: bool = True) -> None:
         """Follow the P&L at these prices. A new peak or day is made durable at once: no restart may forget them."""
-        before, self.pnl = self.pnl, self.pnl.observe(self.engine.ledger.total_quote(prices), now_ns)
+        total_quote = self.engine.ledger.total_quote(prices)
+        before, self.pnl = self.pnl, self.pnl.observe(total_quote, now_ns, may_open_day=may_open_day)
         is_due = self._clock.monotonic_ns() - self._counters_ns >= COUNTERS_PACE_NS and self.pnl != before
         if is_due or (self.pnl.peak_quote, self.pnl.day) != (before.peak_quote, before.day):
             self._counters_ns = self._clock.monotonic_ns()

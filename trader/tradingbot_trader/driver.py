@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
 import structlog
 
-from tradingbot_trader.clock import Clock
+from tradingbot_trader.clock import VenueClock
 from tradingbot_trader.control.configuration import Configuration
 from tradingbot_trader.market.candles import CandleBuilder
 from tradingbot_trader.market.events import Book, Candle, FeedChange, FeedGap, FeedState, Trade
@@ -28,11 +29,12 @@ TICK_SECONDS = 0.05
 """The paper venue's latency is of this size; candles of quiet markets close a tick late at most."""
 CLOCK_INTERVAL_SECONDS = 60.0
 """How often the venue is asked for its time. Clocks drift by milliseconds in a minute."""
+SHORTEST_CLOCK_INTERVAL_SECONDS = 1.0
 NS = 1_000_000_000
 
 
-class PaperMarket(Protocol):
-    """What plays the venue on paper has to see the market, too."""
+class Follower(Protocol):
+    """What plays the venue on paper has to see the market, too; a real venue does not listen."""
 
     def advance(self, now_ns: int) -> None: ...
     def on_book(self, book: Book) -> None: ...
@@ -60,25 +62,24 @@ class Driver:
     def __init__(
         self,
         port: MarketDataPort,
-        clock: Clock,
+        clock: VenueClock,
         metrics: Metrics,
         *,
-        paper: PaperMarket,
+        follower: Follower,
         pursue: Callable[[str, Target], object],
         cancel_entries: Callable[[str], object],
         on_gap: Callable[[FeedGap], None],
         on_tick: Callable[[], None],
     ) -> None:
         self._port, self._clock, self._metrics = port, clock, metrics
-        self._paper, self._pursue, self._cancel_entries = paper, pursue, cancel_entries
+        self._follower, self._pursue, self._cancel_entries = follower, pursue, cancel_entries
         self._tell_gap, self._on_tick = on_gap, on_tick
         self._configuration: Configuration | None = None
         self._charts: dict[str, _Chart] = {}
         self.prices: dict[str, TrustedPrice] = {}
+        self._time_wanted = asyncio.Event()
         self.lost: set[str] = set()
         """Symbols without a stream now."""
-        self.venue_ahead_ns = 0
-        """How far the venue's clock is ahead of ours."""
 
     def price_of(self, symbol: str) -> Decimal | None:
         trusted = self.prices.get(symbol)
@@ -107,20 +108,20 @@ class Driver:
     def on_trade(self, trade: Trade) -> None:
         self._metrics.trades.labels(trade.symbol).inc()
         self._metrics.price_time.labels(trade.symbol).set(picture(Decimal(trade.event_time_ns) / NS))
-        self._paper.advance(self._clock.now_ns())
-        self.prices[trade.symbol] = TrustedPrice(trade.price, trade.event_time_ns - self.venue_ahead_ns)
-        self._paper.on_trade(trade)
+        self._follower.advance(self._clock.now_ns())
+        self.prices[trade.symbol] = TrustedPrice(trade.price, trade.event_time_ns)
+        self._follower.on_trade(trade)
         chart = self._charts.get(trade.symbol)
         if chart is not None:
             self._take(trade.symbol, chart, chart.candles.add(trade), is_history=False)
 
     def on_book(self, book: Book) -> None:
-        self._paper.advance(self._clock.now_ns())
-        self._paper.on_book(book)
+        self._follower.advance(self._clock.now_ns())
+        self._follower.on_book(book)
 
     def on_feed(self, change: FeedChange) -> None:
         _log.info("feed", symbol=change.symbol, state=change.state, reason=change.reason)
-        self._paper.on_feed(change)
+        self._follower.on_feed(change)
         chart = self._charts.get(change.symbol)
         if change.state is FeedState.CONNECTED:
             self.lost.discard(change.symbol)
@@ -141,11 +142,10 @@ class Driver:
     async def _tick(self, configuration: Configuration, tasks: asyncio.TaskGroup) -> None:
         while True:
             now_ns = self._clock.now_ns()
-            self._paper.advance(now_ns)
-            venue_ns = now_ns + self.venue_ahead_ns
+            self._follower.advance(now_ns)
             for symbol, chart in self._charts.items():
-                self._take(symbol, chart, chart.candles.close_until(venue_ns), is_history=False)
-                missing = 0 if chart.is_fetching else chart.candles.missing(venue_ns)
+                self._take(symbol, chart, chart.candles.close_until(now_ns), is_history=False)
+                missing = 0 if chart.is_fetching else chart.candles.missing(now_ns)
                 if missing:
                     chart.is_fetching = True
                     tasks.create_task(self._fetch(symbol, chart, configuration, limit=missing))
@@ -166,17 +166,24 @@ class Driver:
         chart.is_fetching = False
         self._take(symbol, chart, chart.candles.seed(candles), is_history=True)
 
+    def ask_for_time(self) -> None:
+        """The venue said that our time is not its own: ask again now."""
+        self._time_wanted.set()
+
     async def _follow_venue_clock(self) -> None:
         while True:
+            self._time_wanted.clear()
             sent_ns = self._clock.monotonic_ns()
             try:
                 venue_ns = await self._port.server_time_ns()
             except VenueError as error:
                 _log.warning("venue_time_unknown", error=str(error))
             else:
-                round_trip_ns = self._clock.monotonic_ns() - sent_ns
-                self.venue_ahead_ns = venue_ns + round_trip_ns // 2 - self._clock.now_ns()
-            await self._clock.sleep(CLOCK_INTERVAL_SECONDS)
+                # The answer was written in the middle of the round trip, as far as anybody can know.
+                self._clock.set(venue_ns, at_monotonic_ns=(sent_ns + self._clock.monotonic_ns()) // 2)
+            await self._clock.sleep(SHORTEST_CLOCK_INTERVAL_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._time_wanted.wait(), CLOCK_INTERVAL_SECONDS)
 
     def _take(self, symbol: str, chart: _Chart, candles: Iterable[Candle], *, is_history: bool) -> None:
         configuration = self._configuration

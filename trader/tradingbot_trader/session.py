@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tradingbot_api.spec import MINUTE_NS, ExchangeId, KillSwitch, Network
 from tradingbot_api.status import ConfigReport, TraderStatus
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.store import Disk, Identity, Store
-from tradingbot_trader.clock import Clock
+from tradingbot_trader.clock import Clock, VenueClock
 from tradingbot_trader.control.configuration import ConfigRefused, Configurator
 from tradingbot_trader.control.kube import KubeApi, Raw
 from tradingbot_trader.control.latch import read_latch
@@ -27,6 +28,7 @@ from tradingbot_trader.control.permit import MODES
 from tradingbot_trader.control.tenant import Tenant
 from tradingbot_trader.control.watch import ControlWatch
 from tradingbot_trader.errors import RefuseToStart, StoreLocked, StoreUnwritable
+from tradingbot_trader.execution import Execution, PaperExecution, Surroundings
 from tradingbot_trader.metrics import Metrics, picture
 from tradingbot_trader.orders.client_id import ClientOrderIds, hash_bot
 from tradingbot_trader.orders.order import BookName
@@ -34,6 +36,7 @@ from tradingbot_trader.report import Reporter
 from tradingbot_trader.risk.observed import Costs
 from tradingbot_trader.status import Books, Self, build_idle, build_status
 from tradingbot_trader.trading import Trading, World
+from tradingbot_trader.strategy.base import Strategy, load_strategy
 from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("session")
@@ -41,6 +44,7 @@ DRAIN_SECONDS = 10.0
 """How long a stopping trader waits for its cancels; far below the pod's grace period of 60 s."""
 STORE_RETRY_SECONDS = 5.0
 PAPER_ACCOUNT = "paper"
+BuildLive = Callable[[Surroundings], Execution]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +75,17 @@ class Session:
         jitter: random.Random,
         metrics: Metrics,
         disk: Disk | None = None,
+        build_live: BuildLive | None = None,
+        find_strategy: Callable[[str], Strategy] = load_strategy,
     ) -> None:
-        """`port` may be the reason why this pod has no market at all; `disk` None is the real one."""
+        """`port` may be the reason why this pod has no market at all; `disk` None is the real one; `build_live` is what
+        a live book trades with."""
+        if (build_live is not None) is not (settings.book is BookName.LIVE):
+            raise ValueError(f"a trader of book {settings.book.value} was given the other book's execution")
         self._settings, self._kube, self._port = settings, kube, port
         self._clock, self._metrics, self._disk = clock, metrics, disk
+        self._venue_clock = VenueClock(clock)
+        self._build_live, self._find_strategy = build_live, find_strategy
         self._tenant = Tenant(kube, clock, jitter, identity=settings.pod)
         self._watch = ControlWatch(kube, clock, jitter, self._on_control, poll_seconds=self._poll_seconds)
         self._reporter = Reporter(kube, clock, self._build_status)
@@ -167,13 +178,21 @@ class Session:
         trading = Trading(
             store,
             World(
-                clock=self._clock,
+                clock=self._venue_clock,
                 port=self._port,
-                holds_lease=self._tenant.holds,
+                holds_lease=lambda seconds: self._tenant.holds(margin_seconds=seconds),
                 contact_age_seconds=self._contact_age_seconds,
                 urge_report=self._reporter.urge,
+                folder=settings.store,
+                build_execution=self._build_execution,
             ),
-            Configurator(self._port, exchange=settings.exchange, network=settings.network, costs=costs),
+            Configurator(
+                self._port,
+                exchange=settings.exchange,
+                network=settings.network,
+                costs=costs,
+                find_strategy=self._find_strategy,
+            ),
             ClientOrderIds(hash_bot(settings.installation, settings.namespace, settings.name), epoch),
             costs,
             self._metrics,
@@ -184,6 +203,12 @@ class Session:
         self._trading, self._idle = trading, None
         trading.look(self._bot, self._halts)
         await trading.run()
+
+    def _build_execution(self, around: Surroundings) -> Execution:
+        if self._build_live is not None:
+            return self._build_live(around)
+        store = around.desk.store
+        return PaperExecution(around, open_orders=store.open_orders(store.book))
 
     async def _open_store(self) -> Store:
         """Until it opens: what is wrong with it is reported, and tried again, because a person may repair it."""
@@ -201,7 +226,7 @@ class Session:
                     settings.store,
                     identity,
                     book=settings.book,
-                    account=PAPER_ACCOUNT,
+                    account=PAPER_ACCOUNT if settings.book is BookName.PAPER else None,
                     now_ns=self._clock.now_ns(),
                     disk=self._disk,
                 )
@@ -262,7 +287,14 @@ class Session:
             audit_head=self._store.audit_head,
         )
         return build_status(
-            who, trading.config, trading.verdict, trading.stop.latch, trading.mandate.grant, books, now_ns=now_ns
+            who,
+            trading.config,
+            trading.verdict,
+            trading.stop.latch,
+            trading.mandate.grant,
+            books,
+            news=trading.execution.news(),
+            now_ns=now_ns,
         )
 
     def _contact_age_seconds(self) -> float:

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from typing import Any
 
 from tradingbot_api.conditions import TradingState
 from tradingbot_api.spec import Mode
-from tradingbot_api.status import AuditHead, ConfigReport, Latch, Performance, Position, TraderStatus
+from tradingbot_api.status import (
+    MAX_REPORTED_DELTAS,
+    AccountReport,
+    AuditHead,
+    BalanceDelta,
+    BreakersReport,
+    ConfigReport,
+    CredentialsReport,
+    Latch,
+    Performance,
+    Position,
+    Preflight,
+    ReconciliationReport,
+    ReconciliationResult,
+    TraderStatus,
+)
 from tradingbot_trader.book.ledger import Ledger
 from tradingbot_trader.book.pnl import PnlTrack
 from tradingbot_trader.control.permit import Grant
 from tradingbot_trader.control.state import Verdict
 from tradingbot_trader.control.timestamps import rfc3339
+from tradingbot_trader.orders.reconcile import Report
 
 MAX_POSITIONS = 20
+MAX_MESSAGE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +64,38 @@ class Books:
     audit_head: AuditHead
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountNews:
+    """What a live trader says beside its books."""
+
+    preflight: Preflight
+    credentials: CredentialsReport
+    account: AccountReport | None
+    reconciliation: ReconciliationReport | None
+    breakers: BreakersReport
+    unresolved_orders: int
+
+
+def fingerprint(text: str) -> str:
+    """12 hex digits that tell two accounts apart and name neither."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def build_reconciliation(report: Report) -> ReconciliationReport:
+    """Those that differ first: the list is cut."""
+    deltas = sorted(report.deltas, key=lambda delta: (not delta.is_mismatch, delta.asset))
+    return ReconciliationReport(
+        at=rfc3339(report.at_ns),
+        result=ReconciliationResult(report.result.value),
+        message=report.message[:MAX_MESSAGE],
+        deltas=[
+            BalanceDelta(asset=each.asset, venue=each.venue, local=each.local, delta=each.delta)
+            for each in deltas[:MAX_REPORTED_DELTAS]
+        ],
+        orphans=len(report.orphans),
+    )
+
+
 def build_idle(who: Self, config: ConfigReport, latch: Latch | None, *, now_ns: int) -> TraderStatus:
     """Of a trader that cannot trade at all, and stays up to say why. A latch that the status tells of is told on."""
     return TraderStatus(
@@ -63,9 +114,17 @@ def build_idle(who: Self, config: ConfigReport, latch: Latch | None, *, now_ns: 
 
 
 def build_status(
-    who: Self, config: ConfigReport, verdict: Verdict, latch: Latch | None, grant: Grant, books: Books, *, now_ns: int
+    who: Self,
+    config: ConfigReport,
+    verdict: Verdict,
+    latch: Latch | None,
+    grant: Grant,
+    books: Books,
+    *,
+    news: AccountNews | None,
+    now_ns: int,
 ) -> TraderStatus:
-    """Of a trader with its books open."""
+    """Of a trader with its books open; `news` of a live one."""
     ledger = books.ledger
     held = [position for _, position in sorted(ledger.positions.items()) if position.quantity_base > 0]
     return TraderStatus(
@@ -104,4 +163,11 @@ def build_status(
         ),
         dropped_messages=books.dropped_messages,
         audit_head=books.audit_head,
+        **_account_parts(news),
     )
+
+
+def _account_parts(news: AccountNews | None) -> dict[str, Any]:
+    if news is None:
+        return {}
+    return {field.name: getattr(news, field.name) for field in fields(news)}

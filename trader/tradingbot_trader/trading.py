@@ -7,53 +7,64 @@ No rule stands in here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
-from pydantic import ValidationError
 
-from tradingbot_api.conditions import ConfigReason, TradingState
+from tradingbot_api.conditions import TradingState
 from tradingbot_api.decimal import format_decimal
 from tradingbot_api.spec import KillSwitch, TradingBotSpec
 from tradingbot_api.status import ConfigReport
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.ledger import Ledger
+from tradingbot_trader.book.requests import answer, pending
 from tradingbot_trader.book.store import Store, Transaction
-from tradingbot_trader.clock import Clock
-from tradingbot_trader.control.configuration import ConfigRefused, Configuration, Configurator, parse_spec
+from tradingbot_trader.clock import VenueClock
+from tradingbot_trader.control.configuration import Configuration, Configurator
 from tradingbot_trader.control.kube import Raw
 from tradingbot_trader.control.latch import StopRequest, is_suspended
 from tradingbot_trader.control.mandate import Mandate
-from tradingbot_trader.control.state import Cause, Verdict, judge
+from tradingbot_trader.control.state import OUT_OF_SIGHT, Cause, Verdict, judge
 from tradingbot_trader.control.stop import Stop
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.driver import Driver
 from tradingbot_trader.errors import StopTrading
+from tradingbot_trader.execution import Execution, Surroundings
+from tradingbot_trader.intake import Intake
 from tradingbot_trader.market.events import FeedGap
 from tradingbot_trader.market.instrument import Instrument
 from tradingbot_trader.metrics import Metrics
 from tradingbot_trader.orders.client_id import ClientOrderIds
+from tradingbot_trader.orders.doubt import FRESHNESS_NS
+from tradingbot_trader.orders.order import Intent, Purpose
 from tradingbot_trader.risk.engine import Conditions, RiskEngine
 from tradingbot_trader.risk.observed import Costs
 from tradingbot_trader.risk.trips import check_bot, check_positions
-from tradingbot_trader.venues.paper import PaperGateway
-from tradingbot_trader.venues.port import MarketDataPort, VenueError, VenueUnavailable
+from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("trading")
 RETRY_SECONDS = 5.0
+REQUESTS_SECONDS = 1.0
+"""How often people's requests are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """What the trading asks of the world outside, each a seam."""
 
-    clock: Clock
+    clock: VenueClock
     port: MarketDataPort
-    holds_lease: Callable[[], bool]
+    holds_lease: Callable[[float], bool]
+    """Whether the lease is provably ours, and outlives now by so many seconds."""
     contact_age_seconds: Callable[[], float]
     """Since the control plane was last heard; infinite before the first time."""
     urge_report: Callable[[], None]
+    folder: Path
+    """Of the store; `requests/` in it is where people's tools ask."""
+    build_execution: Callable[[Surroundings], Execution]
 
 
 class Trading:
@@ -68,7 +79,7 @@ class Trading:
         costs: Costs,
         metrics: Metrics,
     ) -> None:
-        self._store, self._world, self._configurator, self._metrics = store, world, configurator, metrics
+        self._store, self._world = store, world
         self._clock = world.clock
         self._instruments: dict[str, Instrument] = {}
         open_orders = store.open_orders(store.book)
@@ -91,37 +102,62 @@ class Trading:
             on_store_failure=self._fail_store,
             on_change=self._on_order_change,
         )
-        gateway = PaperGateway(self.desk.on_event, costs=costs, venue=configurator.venue, open_orders=open_orders)
-        self.desk.connect(gateway)
+        self.mandate = Mandate(store.book, self._find_spec)
+        self.execution = world.build_execution(
+            Surroundings(
+                desk=self.desk,
+                clock=self._clock,
+                costs=costs,
+                venue=configurator.venue,
+                bot=ids.bot,
+                instruments=self._instruments,
+                configuration=lambda: self.configuration,
+                may_place=self._may_place,
+                refresh_rules=lambda: self.intake.refresh_rules(),  # noqa: PLW0108  the intake is made later
+                resync_clock=lambda: self.driver.ask_for_time(),  # noqa: PLW0108  as above
+                on_change=self._on_execution_change,
+            )
+        )
+        self.desk.connect(self.execution.gateway)
         self.driver = Driver(
             world.port,
             self._clock,
             metrics,
-            paper=gateway,
+            follower=self.execution.follower,
             pursue=self.desk.pursue,
             cancel_entries=self._cancel_entries,
             on_gap=self._record_gap,
             on_tick=self._tick,
         )
         self.stop = Stop(self.desk, self._clock)
-        self.mandate = Mandate(store.book, self._find_spec)
-        self.config = ConfigReport(generation=0, accepted=False, reason="Starting")
+        self._tasks: asyncio.TaskGroup | None = None
+        self.intake = Intake(
+            store,
+            self.desk,
+            configurator,
+            self.mandate,
+            self._clock,
+            instruments=self._instruments,
+            run_market=self._run_market,
+            on_change=self._on_config_change,
+        )
         self.verdict = Verdict(TradingState.HALTED, ())
         self.store_failure = ""
         self._store_lost_for_ever = False
         self._store_tried_ns = 0
-        self._bot: Raw | None = None
         self._uid = ""
         self._is_gone = False
         self._is_suspended = False
         self._is_terminating = False
-        self._config_wanted = asyncio.Event()
-        self._market: asyncio.Task[None] | None = None
 
     @property
     def uid(self) -> str:
         """Of the bot that this speaks for; empty before it was seen."""
         return self._uid
+
+    @property
+    def config(self) -> ConfigReport:
+        return self.intake.report
 
     @property
     def dropped_messages(self) -> int:
@@ -141,7 +177,6 @@ class Trading:
             return
         self._is_gone = False
         self._uid = bot["metadata"]["uid"]
-        self._bot = bot
         if self.stop.consider(bot, halts):
             self._judge()
             self.stop.advance(self._instruments)
@@ -150,23 +185,16 @@ class Trading:
         if self.mandate.read(bot, uid=self._uid):
             self._record_permit()
             self._world.urge_report()
-        if bot["metadata"]["generation"] != self.config.generation:
-            self._config_wanted.set()
+        self.intake.look(bot)
         self._judge()
 
     async def run(self) -> None:
         """Accept configurations as they come and trade the last good one."""
         async with asyncio.TaskGroup() as tasks:
-            try:
-                await self._resume(tasks)
-                while True:
-                    await self._config_wanted.wait()
-                    self._config_wanted.clear()
-                    if self._bot is not None:
-                        await self._take(self._bot, tasks)
-            finally:
-                if self._market is not None:
-                    self._market.cancel()
+            self._tasks = tasks
+            tasks.create_task(self.execution.run())
+            tasks.create_task(self.intake.run())
+            tasks.create_task(self._serve_requests())
 
     async def drain(self, seconds: float) -> None:
         """No new risk from now on; resting entries are cancelled, and waited for so long."""
@@ -174,100 +202,45 @@ class Trading:
         self._judge()
         deadline_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
         while self.desk.open_orders(entries_only=True) and self._clock.monotonic_ns() < deadline_ns:
+            self._cancel_entries()
             await self._clock.sleep(0.05)
+        left_seconds = (deadline_ns - self._clock.monotonic_ns()) / 1e9
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.execution.drain(), max(left_seconds, 0.0))
 
-    async def _resume(self, tasks: asyncio.TaskGroup) -> None:
-        """After a restart: trade on with the last good spec, even if what the object says now is worse."""
-        stored = self._store.last_config()
-        if stored is None:
-            return
-        try:
-            spec = TradingBotSpec.model_validate_json(stored.spec_json)
-            await self._accept(spec, tasks, uid=stored.uid, generation=stored.generation, is_new=False)
-        except (ConfigRefused, ValidationError, VenueError) as error:
-            _log.warning("last_config_not_resumed", generation=stored.generation, error=str(error))
+    async def _serve_requests(self) -> None:
+        """What `tradingbot-trader account` asks for. One at a time: each is answered before the next is taken."""
+        while True:
+            for request in pending(self._world.folder):
+                given = await self.execution.handle(request)
+                try:
+                    answer(self._world.folder, request, given)
+                except OSError as error:
+                    _log.error("request_not_answered", id=request.id, error=str(error))
+            await self._clock.sleep(REQUESTS_SECONDS)
 
-    async def _take(self, bot: Raw, tasks: asyncio.TaskGroup) -> None:
-        generation = int(bot["metadata"]["generation"])
-        if generation == self.config.generation and self.config.reason != ConfigReason.WAITING_FOR_VENUE:
-            return  # it was looked at while this was waited for
-        try:
-            spec = parse_spec(bot.get("spec"))
-            await self._accept(spec, tasks, uid=bot["metadata"]["uid"], generation=generation, is_new=True)
-        except ConfigRefused as refused:
-            self._refuse(generation, refused.reason, refused.message)
-        except VenueError as error:
-            self._refuse(generation, ConfigReason.WAITING_FOR_VENUE, str(error))
-            await self._clock.sleep(error.retry_after_seconds if isinstance(error, VenueUnavailable) else RETRY_SECONDS)
-            self._config_wanted.set()
+    def _run_market(self, configuration: Configuration, symbols: Collection[str]) -> asyncio.Task[None]:
+        if self._tasks is None:
+            raise RuntimeError("a configuration was accepted before the trading ran")
+        return self._tasks.create_task(self.driver.run(configuration, symbols))
 
-    async def _accept(
-        self, spec: TradingBotSpec, tasks: asyncio.TaskGroup, *, uid: str, generation: int, is_new: bool
-    ) -> None:
-        held = [s for s, position in self.desk.engine.ledger.positions.items() if position.quantity_base > 0]
-        configuration = await self._configurator.accept(
-            spec, uid=uid, generation=generation, also={*self._instruments, *held}
-        )
-        before = self.configuration
-        if is_new:
-            stored = self._store.last_config()
-            if stored is None or (stored.uid, stored.generation) != (uid, generation):
-                self._record_config(configuration)
-            self.config = ConfigReport(
-                generation=generation,
-                digest=configuration.digest,
-                accepted=True,
-                reason=ConfigReason.ACCEPTED,
-                message="in force",
-            )
-        self._instruments.update(configuration.instruments)
-        self.mandate.adopt(configuration)
-        _log.info("config_accepted", generation=generation, digest=configuration.digest, is_new=is_new)
-        if before is None or _market_of(before) != _market_of(configuration):
-            await self._restart_market(configuration, {*spec.symbols, *held}, tasks)
+    def _on_config_change(self) -> None:
         self._judge()
         self._world.urge_report()
 
-    async def _restart_market(self, configuration: Configuration, symbols: set[str], tasks: asyncio.TaskGroup) -> None:
-        if self._market is not None:
-            self._market.cancel()
-            await asyncio.wait({self._market})
-        self._market = tasks.create_task(self.driver.run(configuration, sorted(symbols)))
-
-    def _refuse(self, generation: int, reason: ConfigReason, message: str) -> None:
-        in_force = self.configuration.digest if self.configuration else ""
-        report = ConfigReport(generation=generation, digest=in_force, accepted=False, reason=reason, message=message)
-        if report == self.config:
-            return
-        self.config = report
-        self.desk.record(
-            lambda tx: tx.put_audit(
-                AuditKind.CONFIG_REJECTED, {"generation": generation, "reason": reason, "message": message}
-            )
-        )
-        _log.warning("config_refused", generation=generation, reason=reason, message=message)
+    def _on_execution_change(self) -> None:
         self._judge()
         self._world.urge_report()
 
-    def _record_config(self, configuration: Configuration) -> None:
-        def write(tx: Transaction) -> None:
-            tx.put_config(
-                uid=configuration.uid,
-                generation=configuration.generation,
-                digest=configuration.digest,
-                spec_json=configuration.spec.model_dump_json(by_alias=True),
-            )
-            tx.put_audit(
-                AuditKind.CONFIG_ACCEPTED,
-                {
-                    "generation": configuration.generation,
-                    "digest": configuration.digest,
-                    "strategy": configuration.strategy.name,
-                    "parameters": configuration.parameters,
-                },
-            )
-
-        self.desk.record(write)
+    def _may_place(self, intent: Intent) -> str:
+        """Asked where the bytes leave."""
+        self._judge()
+        if not self.verdict.passes(adds_risk=intent.purpose is Purpose.ENTRY):
+            causes = ", ".join(self.verdict.causes)
+            return f"the trading state is {self.verdict.state} ({causes})"
+        if not self._world.holds_lease(FRESHNESS_NS / 1e9):
+            return "the lease does not outlive what the venue may take this request for"
+        return ""
 
     def _record_permit(self) -> None:
         permit = self.mandate.permit
@@ -304,8 +277,8 @@ class Trading:
             state=state,
             limits=limits,
             price=self.driver.prices.get(symbol),
-            clock_skew_ns=self.driver.venue_ahead_ns,
-            opening_cash_quote=limits.granted_quote,
+            clock_skew_ns=self._clock.ahead_ns,
+            opening_cash_quote=self.execution.opening_cash_quote(limits),
         )
 
     def _causes(self) -> list[Cause]:
@@ -321,14 +294,19 @@ class Trading:
             Cause.BOT_DELETED: self._is_gone,
             Cause.SUSPENDED: self._is_suspended,
             Cause.TERMINATING: self._is_terminating,
-            Cause.LEASE_LOST: not self._world.holds_lease(),
+            Cause.LEASE_LOST: not self._world.holds_lease(0.0),
             Cause.STORE_UNWRITABLE: bool(self.store_failure),
         }
-        return [cause for cause, is_so in found.items() if is_so]
+        return [*(cause for cause, is_so in found.items() if is_so), *self.execution.causes()]
 
     def _judge(self) -> None:
         """Work the trading state out anew; a change is recorded, and takes resting entries away."""
-        verdict = judge(self._causes())
+        causes = self._causes()
+        in_sight_again = OUT_OF_SIGHT.intersection(self.verdict.causes).difference(causes)
+        if in_sight_again:
+            self.execution.require_reconciliation(f"{', '.join(sorted(in_sight_again))} is over")
+            causes = self._causes()
+        verdict = judge(causes)
         if verdict == self.verdict:
             return
         before, self.verdict = self.verdict, verdict
@@ -347,8 +325,10 @@ class Trading:
         for symbol in self.driver.lost:
             self._cancel_entries(symbol)
         prices = {symbol: trusted.price for symbol, trusted in self.driver.prices.items()}
-        self.desk.mark(prices, self._clock.now_ns())
         limits = self.mandate.limits
+        # A day begins when both clocks say so: no wrong wall clock and no wrong answer of the venue resets a loss.
+        clocks_agree = limits is None or abs(self._clock.ahead_ns) <= limits.max_clock_skew_ns
+        self.desk.mark(prices, self._clock.now_ns(), may_open_day=self._clock.is_set and clocks_agree)
         if limits is not None and self.configuration is not None:
             for trip in check_bot(self.desk.pnl, limits):
                 action = self.configuration.spec.kill_switch.action
@@ -385,9 +365,3 @@ class Trading:
             self.store_failure = ""
             _log.warning("store_repaired")
             self._judge()
-
-
-def _market_of(configuration: Configuration) -> object:
-    """What a running market cannot change: all of this needs a new warm-up."""
-    spec = configuration.spec
-    return spec.symbols, spec.strategy.timeframe, spec.strategy.name, configuration.parameters

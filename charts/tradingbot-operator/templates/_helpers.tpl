@@ -68,13 +68,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toJson $resources }}
 {{- end }}
 
-{{/* {"binance": {"Sandbox": {"rest": ..., "stream": ...}}}: networks as a TradingBot names them. */}}
+{{/* {"binance": {"Sandbox": {"rest": ..., "stream": ..., "account": ...}}}: networks as a TradingBot names them. */}}
 {{- define "tradingbot-operator.exchangeAddresses" -}}
 {{- $exchanges := dict }}
 {{- range $id, $networks := .Values.exchanges }}
 {{- $addresses := dict }}
 {{- range $network, $venue := $networks }}
-{{- $_ := set $addresses (title $network) (dict "rest" $venue.restUrl "stream" $venue.streamUrl) }}
+{{- $urls := dict "rest" $venue.restUrl "stream" $venue.streamUrl }}
+{{- with $venue.accountUrl }}
+{{- $_ := set $urls "account" . }}
+{{- end }}
+{{- $_ := set $addresses (title $network) $urls }}
 {{- end }}
 {{- $_ := set $exchanges $id $addresses }}
 {{- end }}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tradingbot_api.spec import ExchangeId, Network
+from tradingbot_api.spec import Exchange, ExchangeId, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +14,8 @@ class Addresses:
 
     rest: str
     stream: str
+    account: str = ""
+    """Where the venue tells an account about its own orders and fills; empty: the trader knows it by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +32,9 @@ class Platform:
     storage_access_mode: str
     addresses: Mapping[tuple[ExchangeId, Network], Addresses] = field(default_factory=dict)
     """Of test venues; Mainnet's stand in the trader's code."""
+
+    def find_addresses(self, exchange: Exchange) -> Addresses | None:
+        return self.addresses.get((exchange.id, exchange.network))
+
+    def can_reach(self, exchange: Exchange) -> bool:
+        return exchange.network is Network.MAINNET or self.find_addresses(exchange) is not None

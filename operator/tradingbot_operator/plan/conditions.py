@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from tradingbot_api.conditions import ConditionType, LatchState, Reason, TradingState
 from tradingbot_api.spec import Mode
-from tradingbot_api.status import Latch
+from tradingbot_api.status import Latch, ReconciliationResult
 from tradingbot_operator.kinds import Kind
 from tradingbot_operator.manifest import Manifest, mapping, number, sequence, text
+from tradingbot_operator.plan.book import BookDecision, judge_eligibility
 from tradingbot_operator.plan.latch import is_operators, is_set
 from tradingbot_operator.plan.permit import PermitDecision
 from tradingbot_operator.plan.trader import Availability
-from tradingbot_operator.plan.view import BotView
+from tradingbot_operator.plan.view import BotView, TraderReport
 from tradingbot_operator.plan.workload import Problem
 from tradingbot_operator.timestamps import format_time
 
@@ -33,6 +34,7 @@ class Situation:
     problem: Problem | None
     going: tuple[Kind, ...]
     availability: Availability
+    book: BookDecision
     permit: PermitDecision
     latch: Latch
 
@@ -67,7 +69,7 @@ _NO_GOOD = "The trader has no good configuration yet: it stays idle until the sp
 def build_conditions(situation: Situation, now_ns: int) -> list[Manifest]:
     before = {text(old, "type"): mapping(old) for old in sequence(situation.view.status, "conditions")}
     built = []
-    for kind, judge in _JUDGES.items():
+    for kind, judge in (_JUDGES | (_LIVE_JUDGES if situation.book.is_live else {})).items():
         finding = judge(situation)
         status = "True" if finding.status else "False"
         old = before.get(kind, {})
@@ -113,8 +115,12 @@ def _judge_ready(situation: Situation) -> Finding:
     if not availability.is_available:
         reason = Reason.SILENT if availability.reason == Reason.SILENT else Reason.STARTING
         return Finding(False, reason, availability.message)
+    if situation.book.swap:
+        return Finding(False, Reason.SWAPPING_POD, situation.book.swap)
     if _is_behind(situation):
         return Finding(False, Reason.WAITING_FOR_TRADER, _WAITING)
+    if situation.book.is_live and situation.permit.permit is None:
+        return Finding(False, Reason.NOT_TRADING, _unpermitted(situation))
     if view.trader is not None and view.trader.state != TradingState.ACTIVE:
         message = f"The trader is {view.trader.state or 'in an unknown state'}: status.trader.stateReasons says why."
         return Finding(False, Reason.NOT_TRADING, message)
@@ -152,10 +158,16 @@ def _judge_reconciling(situation: Situation) -> Finding:
         if number(situation.deployment, "status", "replicas") > 0:
             return Finding(True, Reason.APPLYING, "The trader is being stopped.")
         return Finding(False, Reason.SUSPENDED, "Nothing to do while spec.suspend is true.")
+    if situation.book.swap:
+        return Finding(True, Reason.SWAPPING_POD, situation.book.swap)
     if not situation.availability.is_available:
         return Finding(True, Reason.WAITING_FOR_TRADER, situation.availability.message)
     if _is_behind(situation):
         return Finding(True, Reason.WAITING_FOR_TRADER, _WAITING)
+    if situation.book.is_live and situation.permit.permit is None:
+        is_coming = situation.book.permitted is Mode.LIVE
+        reason = Reason.WAITING_FOR_TRADER if is_coming else Reason.NOT_TRADING
+        return Finding(is_coming, reason, _unpermitted(situation))
     return Finding(False, Reason.UP_TO_DATE, "The spec has been carried out.")
 
 
@@ -174,13 +186,59 @@ def _judge_live(situation: Situation) -> Finding:
     spec = situation.view.spec
     if spec is None:
         return Finding(False, Reason.INVALID_SPEC, "The spec cannot be read: the condition Stalled says why.")
-    if spec.mode is not Mode.LIVE:
-        return Finding(False, Reason.NOT_REQUESTED, "spec.mode is Paper: no real money is asked for.")
-    missing = ["this version of the operator has no live order path"]
-    if spec.credentials is None:
-        missing.append("spec.credentials is not set")
-    message = f"Missing for live trading: {'; '.join(missing)}. Until then the bot trades on paper."
-    return Finding(False, Reason.LIVE_NOT_SUPPORTED, message)
+    found = judge_eligibility(spec)
+    return Finding(found.is_eligible, found.reason, found.message)
+
+
+def _unpermitted(situation: Situation) -> str:
+    if situation.book.permitted is not Mode.LIVE:
+        return "Nothing is permitted: the condition LiveEligible says what is missing. The live pod opens nothing new."
+    return f"A live permit is granted when the preflight has passed. {_judge_preflight(situation).message}"
+
+
+def _find_live_report(situation: Situation) -> TraderReport | None:
+    """The report of a live trader; one of the paper pod before it says nothing about keys and account."""
+    trader = situation.view.trader
+    return trader if trader is not None and trader.mode is Mode.LIVE else None
+
+
+def _judge_preflight(situation: Situation) -> Finding:
+    trader = _find_live_report(situation)
+    preflight = trader.preflight if trader else None
+    if preflight is None:
+        return Finding(False, Reason.WAITING_FOR_TRADER, "The live trader has not reported a preflight yet.")
+    if preflight.passed:
+        return Finding(True, _word(preflight.reason, Reason.PASSED), preflight.message or "The preflight has passed.")
+    message = preflight.message or "The preflight has failed: the trader's log says why."
+    return Finding(False, _word(preflight.reason, Reason.FAILED), message)
+
+
+def _judge_credentials(situation: Situation) -> Finding:
+    trader = _find_live_report(situation)
+    report = trader.credentials if trader else None
+    if report is None:
+        return Finding(False, Reason.WAITING_FOR_TRADER, "The live trader has not reported about its keys yet.")
+    if report.ready:
+        message = report.message or f"The key with fingerprint {report.fingerprint} is in force."
+        return Finding(True, _word(report.reason, Reason.PASSED), message)
+    message = report.message or "No key is in force: the trader's log says why."
+    return Finding(False, _word(report.reason, Reason.FAILED), message)
+
+
+def _judge_reconciled(situation: Situation) -> Finding:
+    trader = _find_live_report(situation)
+    report = trader.last_reconciliation if trader else None
+    if report is None:
+        return Finding(False, Reason.WAITING_FOR_TRADER, "The live trader has not compared ledger and venue yet.")
+    if report.result is ReconciliationResult.PASSED:
+        return Finding(True, Reason.PASSED, report.message or "Ledger and venue agree.")
+    reason = Reason.FAILED if report.result is ReconciliationResult.FAILED else Reason.INCONCLUSIVE
+    return Finding(False, reason, report.message or "status.trader.reconciliation says what differs.")
+
+
+def _word(given: str, otherwise: Reason) -> str:
+    """The trader's own word, if it can be a condition's reason."""
+    return given if _REASON.fullmatch(given) else otherwise
 
 
 def _judge_halted(situation: Situation) -> Finding:
@@ -206,3 +264,11 @@ _JUDGES: dict[ConditionType, Callable[[Situation], Finding]] = {
     ConditionType.LIVE_ELIGIBLE: _judge_live,
     ConditionType.HALTED: _judge_halted,
 }
+_LIVE_JUDGES: dict[ConditionType, Callable[[Situation], Finding]] = {
+    ConditionType.CREDENTIALS_READY: _judge_credentials,
+    ConditionType.PREFLIGHT_PASSED: _judge_preflight,
+    ConditionType.RECONCILED: _judge_reconciled,
+}
+"""Of live bots alone: on paper there is nothing to say."""
+JUDGED = frozenset(_JUDGES | _LIVE_JUDGES)
+"""All types that are the operator's."""

@@ -44,6 +44,11 @@ def _permit(situation: Situation) -> Iterator[EventNote]:
     if new is not None and (old is None or differs(old, new)):
         note = f"{new.mode.value} at stage {new.stage} with limit {new.limit:f} is permitted (digest {new.digest})"
         yield EventNote("Normal", "Permitted", "Permit", note, f"{new.issued_at}/{new.stage}/{new.limit}/{new.digest}")
+    if new is None and old is not None:
+        why = situation.book.swap or "The condition LiveEligible says why"
+        note = f"{old.mode.value} at stage {old.stage} is permitted no more. {why}"
+        kind = "Normal" if situation.book.swap else "Warning"
+        yield EventNote(kind, "Withdrawn", "Permit", note, f"{old.issued_at}/{old.mode}/{old.stage}/{old.digest}")
 
 
 def _stalled(situation: Situation, conditions: list[Manifest]) -> Iterator[EventNote]:

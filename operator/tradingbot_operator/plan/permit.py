@@ -1,4 +1,9 @@
-"""PURE. The permit: what the trader may do now. It speaks for the last accepted spec."""
+"""PURE. The permit: what the trader may do now. It speaks for the last accepted spec.
+
+A permit is for one book, and goes to a trader of that book alone. Live, it comes after the preflight of the live pod,
+and stays when a later one fails: the trader enforces that itself, and goes on when the cause is gone, whether the
+operator is up or not.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,8 @@ from dataclasses import dataclass
 
 from tradingbot_api.spec import Mode
 from tradingbot_api.status import Permit
+from tradingbot_operator.manifest import Manifest, number
+from tradingbot_operator.plan.book import BookDecision
 from tradingbot_operator.plan.view import BotView
 from tradingbot_operator.timestamps import format_time
 
@@ -17,25 +24,33 @@ class PermitDecision:
     """A new permit waits until the trader has accepted the spec that it would be for."""
 
 
-def decide_permit(view: BotView, now_ns: int) -> PermitDecision:
-    """Paper at the asked stage, whatever mode is asked for: this version has no live order path."""
-    if view.spec is None or view.is_deleting or _is_rejected(view):
-        return PermitDecision(view.permit)
+def decide_permit(view: BotView, book: BookDecision, *, is_settled: bool, now_ns: int) -> PermitDecision:
+    """Paper at the asked stage at once. Live at the asked stage, on networks that ask for no gates.
+
+    `is_settled`: the last report is fresh, and of the pod that is meant to run (see `is_rolled_out`).
+    """
+    if book.permitted is None or not _may_hold(view, book.permitted):
+        return PermitDecision(None)
+    held = view.permit if view.permit is not None and view.permit.mode is book.permitted else None
+    if view.spec is None or view.is_deleting or view.is_rejected:
+        return PermitDecision(held)
     if not _may_speak_for(view):
-        return PermitDecision(view.permit, is_pending=True)
+        return PermitDecision(held, is_pending=True)
     stage = view.spec.capital.find_stage(view.spec.capital.stage)
     granted = Permit(
         uid=view.ref.uid,
-        mode=Mode.PAPER,
+        mode=book.permitted,
         stage=stage.name,
         limit=stage.limit,
         digest=view.digest,
         spec_generation=view.generation,
         issued_at=format_time(now_ns),
     )
-    if view.permit is not None and not differs(view.permit, granted):
+    if held is not None and not differs(held, granted):
         # The same permission for a newer spec is no new permission.
-        granted = granted.model_copy(update={"issued_at": view.permit.issued_at})
+        granted = granted.model_copy(update={"issued_at": held.issued_at})
+    elif book.permitted is Mode.LIVE and not (is_settled and _has_passed(view)):
+        return PermitDecision(held, is_pending=held is not None)
     return PermitDecision(granted)
 
 
@@ -44,9 +59,24 @@ def differs(old: Permit, new: Permit) -> bool:
     return (old.mode, old.stage, old.limit, old.digest) != (new.mode, new.stage, new.limit, new.digest)
 
 
-def _is_rejected(view: BotView) -> bool:
-    config = view.trader.config if view.trader else None
-    return config is not None and config.generation == view.generation and not config.accepted
+def is_rolled_out(deployment: Manifest | None) -> bool:
+    """Whether the only pod is of the newest template: a pod on its way out proves nothing about its successor."""
+    return (
+        number(deployment, "status", "observedGeneration") >= number(deployment, "metadata", "generation")
+        and number(deployment, "status", "replicas") == 1
+        and number(deployment, "status", "updatedReplicas") == 1
+    )
+
+
+def _may_hold(view: BotView, mode: Mode) -> bool:
+    """Never of the other book than the report. Paper is permitted before the first one, live only after it."""
+    reported = view.trader.mode if view.trader else None
+    return reported is Mode.LIVE if mode is Mode.LIVE else reported is not Mode.LIVE
+
+
+def _has_passed(view: BotView) -> bool:
+    preflight = view.trader.preflight if view.trader else None
+    return preflight is not None and preflight.passed
 
 
 def _may_speak_for(view: BotView) -> bool:

@@ -5,16 +5,17 @@ No finalizer: children go with their owner reference when the bot is deleted, an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tradingbot_api.status import Latch
 from tradingbot_operator import kinds
 from tradingbot_operator.children.platform import Platform
 from tradingbot_operator.manifest import Manifest, mapping, sequence, text
-from tradingbot_operator.plan.conditions import Situation, build_conditions, find_problem, judge_phase
+from tradingbot_operator.plan.book import decide_book, find_running
+from tradingbot_operator.plan.conditions import JUDGED, Situation, build_conditions, find_problem, judge_phase
 from tradingbot_operator.plan.events import EventNote, plan_events
 from tradingbot_operator.plan.latch import decide_latch, is_set
-from tradingbot_operator.plan.permit import decide_permit
+from tradingbot_operator.plan.permit import decide_permit, is_rolled_out
 from tradingbot_operator.plan.trader import judge_trader
 from tradingbot_operator.plan.view import read_bot
 from tradingbot_operator.plan.workload import Apply, Children, Delete, Problem, plan_workload
@@ -23,7 +24,7 @@ from tradingbot_operator.timestamps import SECOND_NS
 GOING_RECHECK_SECONDS = 5.0
 """What is being deleted may carry none of our labels, so that no watch tells us when it is gone."""
 REMAKE_SECONDS = 1.0
-"""What we deleted to make it anew; usually its watch event is faster."""
+"""What we deleted to make it anew, and the next step of a swap; usually a watch event is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,23 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
     view = read_bot(observation.bot)
     if not view.ref.uid:
         return Plan()  # no object of the API server
-    workload = plan_workload(view, observation.children, platform)
     deployment = observation.children.get(kinds.DEPLOYMENT)
     availability = judge_trader(view, deployment, now_ns)
+    book = decide_book(view, deployment, platform, trader_reports=availability.reports)
+    workload = plan_workload(view, book.pod, observation.children, platform)
+    is_replaced = any(apply.kind == kinds.DEPLOYMENT for apply in workload.applies)
+    running = find_running(view, deployment)
+    if running is not None and running.book is not book.permitted and (not is_replaced or observation.refusals):
+        book = replace(book, permitted=None)  # what stands in the way of the other pod keeps this one running
+    is_settled = availability.reports and not is_replaced and is_rolled_out(deployment)
     situation = Situation(
         view=view,
         deployment=deployment,
         problem=find_problem(view, workload.problem, observation.refusals),
         going=workload.going,
         availability=availability,
-        permit=decide_permit(view, now_ns),
+        book=book,
+        permit=decide_permit(view, book, is_settled=is_settled, now_ns=now_ns),
         latch=decide_latch(view, trader_reports=availability.reports, now_ns=now_ns),
     )
     status = _build_status(situation, now_ns)
@@ -100,8 +108,9 @@ def _is_same(status: Manifest, bot: Manifest) -> bool:
     """Conditions are compared by type: others may have added some of their own."""
     observed = mapping(bot, "status")
     theirs = {text(condition, "type"): condition for condition in sequence(observed, "conditions")}
+    ours = {condition["type"]: condition for condition in status["conditions"]}
     return all(observed.get(part) == status.get(part) for part in _PARTS) and all(
-        theirs.get(condition["type"]) == condition for condition in status["conditions"]
+        theirs.get(kind) == ours.get(kind) for kind in JUDGED
     )
 
 
@@ -114,6 +123,7 @@ def _requeue(situation: Situation, deletes: tuple[Delete, ...], now_ns: int) -> 
         waits.append((at_ns - now_ns) / SECOND_NS + 0.001)
     if situation.going:
         waits.append(GOING_RECHECK_SECONDS)
-    if deletes:
+    is_withdrawn = situation.view.permit is not None and situation.permit.permit is None
+    if deletes or is_withdrawn:
         waits.append(REMAKE_SECONDS)
     return min(waits, default=None)

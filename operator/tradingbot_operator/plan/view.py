@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.digest import digest_spec
-from tradingbot_api.spec import StopAction, TradingBotSpec
-from tradingbot_api.status import ConfigReport, Latch, Permit
+from tradingbot_api.model import ApiModel
+from tradingbot_api.spec import Mode, StopAction, TradingBotSpec
+from tradingbot_api.status import ConfigReport, CredentialsReport, Latch, Permit, Preflight, ReconciliationReport
 from tradingbot_operator.children.metadata import BotRef
 from tradingbot_operator.manifest import Manifest, is_terminating, mapping, name_of, namespace_of, number, text, uid_of
 from tradingbot_operator.timestamps import parse_time_ns
@@ -27,10 +29,21 @@ _MAX_REPORTED_ERRORS = 3
 class TraderReport:
     """`status.trader`, as far as the plan needs it; each part is there or not by itself."""
 
+    mode: Mode | None
     state: str
     heartbeat_ns: int | None
     config: ConfigReport | None
     latch: Latch | None
+    has_books: bool
+    """Whether it has opened its store; before that its numbers say nothing."""
+    limit_quote: Decimal | None
+    open_positions: int | None
+    open_orders: int | None
+    unresolved_orders: int | None
+    """None: not told."""
+    preflight: Preflight | None
+    credentials: CredentialsReport | None
+    last_reconciliation: ReconciliationReport | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,12 @@ class BotView:
     latch: Latch
     """`status.killSwitch`."""
     status: Mapping[str, Any]
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the trader has refused this very generation."""
+        config = self.trader.config if self.trader else None
+        return config is not None and config.generation == self.generation and not config.accepted
 
 
 def read_bot(raw: Manifest) -> BotView:
@@ -120,17 +139,49 @@ def _read_kill_switch(raw: Manifest) -> KillSwitchView:
 def _read_trader(part: Mapping[str, Any], uid: str) -> TraderReport | None:
     if not uid or part.get("uid") != uid:
         return None  # a late write for an earlier bot of this name
-    config = part.get("config")
-    try:
-        parsed_config = ConfigReport.model_validate(config) if isinstance(config, Mapping) else None
-    except _UNREADABLE:
-        parsed_config = None
     return TraderReport(
+        mode=_read_mode(part.get("mode")),
         state=text(part, "state"),
         heartbeat_ns=parse_time_ns(part.get("heartbeatAt")),
-        config=parsed_config,
+        config=_read_part(ConfigReport, part, "config"),
         latch=_read_latch(mapping(part, "latch")),
+        has_books=number(part, "epoch") > 0,
+        limit_quote=_read_decimal(part.get("limit")),
+        open_positions=_read_count(part, "openPositions"),
+        open_orders=_read_count(part, "openOrders"),
+        # A trader that does not know the field yet has no live orders that could be unresolved.
+        unresolved_orders=_read_count(part, "unresolvedOrders") if "unresolvedOrders" in part else 0,
+        preflight=_read_part(Preflight, part, "preflight"),
+        credentials=_read_part(CredentialsReport, part, "credentials"),
+        last_reconciliation=_read_part(ReconciliationReport, part, "reconciliation"),
     )
+
+
+_Part = TypeVar("_Part", bound=ApiModel)
+
+
+def _read_part(model: type[_Part], report: Mapping[str, Any], name: str) -> _Part | None:
+    part = report.get(name)
+    try:
+        return model.model_validate(part) if isinstance(part, Mapping) else None
+    except _UNREADABLE:
+        return None
+
+
+def _read_mode(value: object) -> Mode | None:
+    return Mode(value) if isinstance(value, str) and value in set(Mode) else None
+
+
+def _read_decimal(value: object) -> Decimal | None:
+    try:
+        return Decimal(value) if isinstance(value, str) else None
+    except ArithmeticError:
+        return None
+
+
+def _read_count(report: Mapping[str, Any], name: str) -> int | None:
+    value = report.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _read_permit(part: Mapping[str, Any], uid: str) -> Permit | None:

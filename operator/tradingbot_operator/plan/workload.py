@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tradingbot_api.conditions import Reason
-from tradingbot_api.spec import Exchange, Network
+from tradingbot_api.spec import Exchange
 from tradingbot_operator import kinds
-from tradingbot_operator.children.deployment import build_deployment
+from tradingbot_operator.children.deployment import PodPlan, build_deployment
 from tradingbot_operator.children.lease import build_lease
 from tradingbot_operator.children.metadata import BotRef
-from tradingbot_operator.children.platform import Addresses, Platform
+from tradingbot_operator.children.platform import Platform
 from tradingbot_operator.children.role import build_role
 from tradingbot_operator.children.role_binding import build_role_binding
 from tradingbot_operator.children.service import build_service
@@ -68,7 +68,8 @@ class Workload:
     """Being deleted, or left by an earlier bot of this name: nothing is done to them until they are gone."""
 
 
-def plan_workload(view: BotView, children: Children, platform: Platform) -> Workload:
+def plan_workload(view: BotView, pod: PodPlan | None, children: Children, platform: Platform) -> Workload:
+    """`pod`: what the trader's pod is made for; None when that cannot be known."""
     if view.is_deleting:
         return Workload()  # children go with their owner, the volume stays
     going = [kind for kind, seen in children.items() if seen is not None and _is_going(kind, seen, view.ref)]
@@ -77,7 +78,7 @@ def plan_workload(view: BotView, children: Children, platform: Platform) -> Work
         for kind, seen in children.items()
         if seen is not None and kind not in going and find_owner(kind, seen, view.ref) is Ownership.FOREIGN
     ]
-    intended, problem = _intend(view, children, platform)
+    intended, problem = _intend(view, pod, children, platform)
     if foreign:
         problem = _conflict(view.ref, foreign)
     applies, deletes = [], []
@@ -100,38 +101,39 @@ def plan_workload(view: BotView, children: Children, platform: Platform) -> Work
     return Workload(tuple(applies), tuple(deletes), problem, going=in_order)
 
 
-def _intend(view: BotView, children: Children, platform: Platform) -> tuple[dict[Kind, Manifest], Problem | None]:
+def _intend(
+    view: BotView, pod: PodPlan | None, children: Children, platform: Platform
+) -> tuple[dict[Kind, Manifest], Problem | None]:
     """The children as they should be. What cannot be known from a bad spec is left as it is."""
     wanted = {kind: build(view.ref) for kind, build in _INDEPENDENT.items()}
     problem = None
-    if view.spec is None:
+    if view.spec is None or pod is None:
         problem = Problem(
             Reason.INVALID_SPEC, f"{view.spec_error}. Correct the spec; until then what is running stays as it is."
         )
     else:
-        exchange = view.spec.exchange
-        addresses = platform.addresses.get((exchange.id, exchange.network))
-        problem = _missing_addresses(exchange, addresses)
+        problem = _find_missing_addresses(view.spec.exchange, pod.exchange, platform=platform)
         wanted[kinds.VOLUME] = build_volume(
             view.ref, platform, size=view.spec.storage.size, observed=children.get(kinds.VOLUME)
         )
         if problem is None:
             wanted[kinds.DEPLOYMENT] = build_deployment(
-                view.ref, platform, exchange=exchange, addresses=addresses, suspended=view.suspended
+                view.ref, platform, pod=pod, addresses=platform.find_addresses(pod.exchange), suspended=view.suspended
             )
     if problem is not None and children.get(kinds.DEPLOYMENT) is None:
         wanted = {}  # nothing runs yet that would need them
     return {kind: stamp(kind, manifest) for kind, manifest in wanted.items()}, problem
 
 
-def _missing_addresses(exchange: Exchange, addresses: Addresses | None) -> Problem | None:
-    if exchange.network is Network.MAINNET or addresses is not None:
-        return None
-    return Problem(
-        Reason.UNSUPPORTED_EXCHANGE,
-        f"no address of {exchange.id.value} {exchange.network.value} is known: ask your platform engineer to set it in "
-        "the operator's exchange addresses, or use another exchange.network.",
-    )
+def _find_missing_addresses(*exchanges: Exchange, platform: Platform) -> Problem | None:
+    for exchange in exchanges:
+        if not platform.can_reach(exchange):
+            return Problem(
+                Reason.UNSUPPORTED_EXCHANGE,
+                f"no address of {exchange.id.value} {exchange.network.value} is known: ask your platform engineer to "
+                "set it in the operator's exchange addresses, or use another exchange.network.",
+            )
+    return None
 
 
 def _conflict(bot: BotRef, foreign: list[Kind]) -> Problem:

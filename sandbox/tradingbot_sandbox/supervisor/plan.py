@@ -125,3 +125,8 @@ def rest_url(listen: str) -> str:
 
 def stream_url(listen: str) -> str:
     return f"ws://{listen}/ws"
+
+
+def account_url(listen: str) -> str:
+    """The WebSocket API, on which an account is told about its own orders and fills."""
+    return f"ws://{listen}/ws-api/v3"

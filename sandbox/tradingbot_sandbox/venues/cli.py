@@ -19,10 +19,17 @@ from tradingbot_sandbox.market.recording import RecordingUnusableError, load_rec
 from tradingbot_sandbox.market.replay import RecordedMarket
 from tradingbot_sandbox.market.synthetic import SyntheticMarket
 from tradingbot_sandbox.market.world import World
+from tradingbot_sandbox.venues.binance.accounts import ApiKey
 from tradingbot_sandbox.venues.binance.connection import ConnectionLimits
 from tradingbot_sandbox.venues.binance.exchange import Exchange
+from tradingbot_sandbox.venues.binance.faults import BinanceFaults
+from tradingbot_sandbox.venues.binance.rules import venue_name
 from tradingbot_sandbox.venues.binance.server import Server
 from tradingbot_sandbox.venues.binance.weights import WEIGHT_LIMIT, WeightMeter
+from tradingbot_sandbox.venues.faults import FaultScript
+from tradingbot_sandbox.venues.faults_json import parse_rules
+from tradingbot_sandbox.venues.faults_market import StoppableMarket
+from tradingbot_sandbox.venues.faults_rules import FaultRuleError
 from tradingbot_sandbox.venues.log import configure_log
 
 SYNTHETIC_SYMBOLS = "BTCUSDT,ETHUSDT,SOLUSDT"
@@ -61,6 +68,17 @@ def parse_speed(text: str) -> Fraction:
     return Fraction(value)
 
 
+def parse_balance(text: str) -> tuple[str, Decimal]:
+    asset, equals, amount_text = text.partition("=")
+    try:
+        amount = Decimal(amount_text)
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not asset or not equals or not amount.is_finite() or amount < 0:
+        raise ValueError(f"{text}: expected ASSET=AMOUNT, like USDT=1000")
+    return asset.upper(), amount
+
+
 def parse_symbols(text: str) -> tuple[str, ...]:
     return tuple(split_symbol(name.strip()) for name in text.split(",") if name.strip())
 
@@ -95,8 +113,28 @@ def venue() -> None:
     default=ConnectionLimits().queue_frames,
     help="Then it is too slow.",
 )
+@click.option(
+    "--faults",
+    "fault_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A JSON list of fault rules, in force from the start.",
+)
+@click.option(
+    "--balance",
+    "balances",
+    type=_Parsed("ASSET=AMOUNT", parse_balance),
+    multiple=True,
+    help="Opens an account that holds this. May be given for several assets.",
+)
+@click.option("--pay-in-bnb", is_flag=True, help="That account pays its commissions in BNB, while it has any.")
+@click.option(
+    "--keys-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Gets a fresh key of that account: the files apiKey and apiSecret.",
+)
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info")
 def binance(
+    *,
     listen: tuple[str, int],
     market: str,
     speed: Fraction,
@@ -107,13 +145,21 @@ def binance(
     address_file: Path | None,
     weight_limit: int,
     client_queue_frames: int,
+    fault_file: Path | None,
+    balances: tuple[tuple[str, Decimal], ...],
+    pay_in_bnb: bool,
+    keys_dir: Path | None,
     log_level: str,
 ) -> None:
-    """Binance spot: public REST and streams, until SIGTERM or Ctrl-C."""
+    """Binance spot: REST, streams, and accounts that trade, until SIGTERM or Ctrl-C."""
     configure_log(log_level)
     log = structlog.get_logger().bind(venue="binance")
     clock = SystemClock()
-    played = build_market(market, speed=speed, loop=play == "loop", seed=seed, symbols=symbols)
+    script = build_faults(fault_file, seed=seed, now_ns=clock.now_ns())
+    played: Market = StoppableMarket(
+        build_market(market, speed=speed, loop=play == "loop", seed=seed, symbols=symbols),
+        lambda symbol, now_ns: script.is_stale(venue_name(symbol), now_ns),
+    )
     log.info(
         "market_ready",
         market=played.kind,
@@ -126,12 +172,18 @@ def binance(
         World(played, seed=seed, now_ns=clock.now_ns()), meter=WeightMeter(weight_limit), start=start, log=log
     )
     limits = ConnectionLimits(queue_frames=client_queue_frames)
+    if balances or keys_dir is not None:
+        account = exchange.accounts.open(dict(balances), pays_in_bnb=pay_in_bnb)
+        log.info("account_opened", uid=account.uid, assets=list(account.balances.assets))
+        if keys_dir is not None:
+            write_key(keys_dir, exchange.accounts.issue_key(account, now_ns=clock.now_ns()))
 
     async def serve() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        server = Server(exchange, clock=clock, log=log, limits=limits)
+        faults = BinanceFaults(exchange, script, log=log)
+        server = Server(exchange, clock=clock, log=log, limits=limits, faults=faults)
         async with server.listening(*listen) as (host, port):
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if address_file is not None:
@@ -165,6 +217,32 @@ def build_market(market: str, *, speed: Fraction, loop: bool, seed: int, symbols
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"cannot read the recording: {error}") from error
+
+
+def build_faults(path: Path | None, *, seed: int, now_ns: int) -> FaultScript:
+    """The script of a file. Raises click.ClickException with what is wrong in it."""
+    try:
+        rules = () if path is None else parse_rules(path.read_text())
+    except (OSError, FaultRuleError) as error:
+        raise click.ClickException(f"fault rules {path}: {error}") from error
+    return FaultScript(rules, now_ns=now_ns, seed=seed)
+
+
+def write_key(folder: Path, key: ApiKey) -> None:
+    """Both halves of a key as files, in the form of a mounted Secret. Nobody else may read them.
+
+    Raises click.ClickException.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in (("apiKey", key.api_key), ("apiSecret", key.api_secret)):
+            part = folder / f".{name}.part"
+            part.unlink(missing_ok=True)
+            part.touch(mode=0o600)
+            part.write_text(text)
+            part.replace(folder / name)
+    except OSError as error:
+        raise click.ClickException(f"cannot write the key into {folder}: {error}") from error
 
 
 def _write_whole(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,16 @@ class VenueProcess:
     def stream_url(self) -> str:
         return f"ws://{self.address}/ws"
 
+    @property
+    def private_rest_url(self) -> str:
+        """Where signed requests of `/sapi/v1` go; those of `/api/v3` go to `rest_url`."""
+        return f"http://{self.address}/sapi/v1"
+
+    @property
+    def session_url(self) -> str:
+        """The WebSocket API, with the user data stream."""
+        return f"ws://{self.address}/ws-api/v3"
+
     def state(self) -> dict[str, Any]:
         """What the simulator tells about itself."""
         with urllib.request.urlopen(f"http://{self.address}/sandbox/state", timeout=10) as answer:
@@ -52,6 +62,75 @@ class VenueProcess:
         url = f"http://{self.address}/sandbox/burst?trades={trades}&symbol={symbol}"
         request = urllib.request.Request(url, method="POST")
         urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 - http only
+
+    def open_account(self, balances: Mapping[str, str], *, pays_in_bnb: bool = False) -> int:
+        """A new account with these amounts; its uid."""
+        opened = self._control("POST", "accounts", {"balances": dict(balances), "paysInBnb": pays_in_bnb})
+        return int(opened["uid"])
+
+    def accounts(self) -> list[dict[str, Any]]:
+        """The ground truth of every account."""
+        accounts: list[dict[str, Any]] = self._control("GET", "accounts")["accounts"]
+        return accounts
+
+    def account(self, uid: int) -> dict[str, Any]:
+        """The ground truth: balances, transfers, orders, trades, and how many orders each client id has."""
+        return self._control("GET", f"accounts/{uid}")
+
+    def issue_key(
+        self, uid: int, *, permissions: Mapping[str, bool] | None = None, addresses: Sequence[str] = ()
+    ) -> tuple[str, str]:
+        """A new key and its secret. `permissions` by Binance's names; what is not named is a careful bot's."""
+        wanted = {"permissions": dict(permissions or {}), "addresses": list(addresses)}
+        key = self._control("POST", f"accounts/{uid}/keys", wanted)
+        return str(key["apiKey"]), str(key["apiSecret"])
+
+    def revoke_key(self, api_key: str) -> None:
+        self._control("POST", "keys/revoke", {"apiKey": api_key})
+
+    def set_permissions(self, api_key: str, permissions: Mapping[str, bool]) -> None:
+        self._control("POST", "keys/permissions", {"apiKey": api_key, "permissions": dict(permissions)})
+
+    def transfer(self, uid: int, asset: str, amount: str) -> None:
+        """A deposit, or with a negative amount a withdrawal."""
+        self._control("POST", f"accounts/{uid}/transfers", {"asset": asset, "amount": amount})
+
+    def order_by_hand(self, uid: int, **parameters: str) -> dict[str, Any]:
+        """A person places an order on the account: the parameters of Binance's `POST /api/v3/order`."""
+        return self._control("POST", f"accounts/{uid}/orders", parameters)
+
+    def requests(self) -> dict[str, int]:
+        """REST requests that came, by method and path."""
+        return self._control("GET", "requests")
+
+    def _control(self, method: str, path: str, given: Mapping[str, object] | None = None) -> dict[str, Any]:
+        body = None if given is None else json.dumps(given).encode()
+        request = urllib.request.Request(f"http://{self.address}/sandbox/{path}", data=body, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http only
+            told: dict[str, Any] = json.load(answer)
+        return told
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Its fault rules, each with how often it matched (`seen`) and how often it was hit (`hits`)."""
+        rules: list[dict[str, Any]] = self._faults("GET")["rules"]
+        return rules
+
+    def add_fault(self, effect: str, *, when: Mapping[str, object] | None = None, **fields: object) -> int:
+        """One more rule, from now on; its number. The words are those of faults_rules."""
+        rule = {"when": dict(when or {}), "what": {"effect": effect, **fields}}
+        (number,) = self._faults("POST", body=json.dumps(rule).encode())["added"]
+        return int(number)
+
+    def remove_fault(self, number: int | None = None) -> None:
+        """Take one rule away, or all of them."""
+        self._faults("DELETE", "" if number is None else f"/{number}")
+
+    def _faults(self, method: str, path: str = "", *, body: bytes | None = None) -> dict[str, Any]:
+        url = f"http://{self.address}/sandbox/faults{path}"
+        request = urllib.request.Request(url, data=body, method=method)
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - http only
+            told: dict[str, Any] = json.load(answer)
+        return told
 
     def log_lines(self) -> list[dict[str, Any]]:
         """What it has logged so far, whole lines only."""

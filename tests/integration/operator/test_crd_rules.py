@@ -232,3 +232,71 @@ def test_kill_passes_whatever_else_is_wrong_with_the_object(
     assert control_plane.admin.merge(f"{path}/status", status).status == 200
     rearm = {"spec": {"killSwitch": {"engaged": False, "rearm": "t-1"}}}
     assert control_plane.admin.merge(path, rearm).status == 200
+
+
+AT = "2026-01-02T03:04:05Z"
+LIVE_PARTS: Raw = {
+    "preflight": {"passed": False, "reason": "ClockSkewed", "message": "set the clock", "at": AT},
+    "credentials": {"ready": True, "fingerprint": "0123456789ab", "since": AT, "reason": "", "message": ""},
+    "account": {"fingerprint": "ba9876543210"},
+    "reconciliation": {
+        "at": AT,
+        "result": "Failed",
+        "message": "BTC differs",
+        "deltas": [{"asset": "BTC", "venue": "0.5", "local": "0.4", "delta": "0.1"}],
+        "orphans": 2,
+    },
+    "breakers": {"open": ["venue-api"], "trips": 3, "lastTripAt": AT},
+    "unresolvedOrders": 1,
+}
+
+
+def write_report(desk: Any, parts: Raw) -> Any:
+    trader = {
+        "uid": "u", "pod": "p", "version": "0", "mode": "Live", "state": "ReduceOnly", "startedAt": AT,
+        "heartbeatAt": AT, "epoch": 1, "config": {"generation": 1, "accepted": True, "reason": "Accepted"},
+    }  # fmt: skip
+    path = f"{desk.path('TradingBot', 'btc')}/status?fieldValidation=Strict"
+    return desk.admin.merge(path, {"status": {"trader": trader | parts}})
+
+
+def test_what_a_live_trader_reports_is_kept_as_it_was_written(desk: Any) -> None:
+    desk.create_bot()
+    answer = write_report(desk, LIVE_PARTS)
+    assert answer.status == 200, answer.body
+    written = answer.body["status"]["trader"]
+    assert {part: written[part] for part in LIVE_PARTS} == LIVE_PARTS
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("credentials", {"ready": True, "fingerprint": "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zv"}, "fingerprint"),
+        ("credentials", {"ready": True, "fingerprint": "vmPUZE6mv9SD"}, "should match"),
+        ("credentials", {"fingerprint": "0123456789ab"}, "ready: Required value"),
+        ("account", {"fingerprint": "123456789"}, "should match"),
+        ("preflight", {"at": AT}, "passed: Required value"),
+        ("reconciliation", {"at": AT, "result": "Perhaps"}, 'supported values: "Passed", "Failed", "Inconclusive"'),
+        ("reconciliation", {"at": AT, "result": "Failed", "deltas": LIVE_PARTS["reconciliation"]["deltas"] * 21},
+         "at most 20 items"),
+        ("unresolvedOrders", -1, "greater than or equal to 0"),
+        ("breakers", {"trip": 1}, "unknown field"),
+    ],
+)  # fmt: skip
+def test_report_that_would_tell_a_key_or_makes_no_sense_is_refused(
+    desk: Any, part: str, value: Any, message: str
+) -> None:
+    desk.create_bot()
+    answer = write_report(desk, {part: value})
+    assert answer.status in {400, 422}, answer.body
+    assert message in answer.body["message"]
+
+
+def test_explain_says_what_the_live_parts_mean(crds: list[Raw]) -> None:
+    """`kubectl explain` prints these descriptions."""
+    (bot,) = (crd for crd in crds if crd["spec"]["names"]["kind"] == "TradingBot")
+    schema = bot["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    trader = schema["properties"]["status"]["properties"]["trader"]["properties"]
+    for part in LIVE_PARTS:
+        assert trader[part]["description"], part
+    assert "Never the key" in trader["credentials"]["description"]

@@ -203,12 +203,59 @@ def test_spec_that_the_trader_rejects_keeps_the_old_permit(desk: Any) -> None:
     assert desk.status()["permit"]["stage"] == "small"
 
 
-def test_live_stays_on_paper_and_says_what_is_missing(desk: Any) -> None:
-    desk.create_bot({"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}})
+def test_live_on_mainnet_stays_on_paper_and_says_what_is_missing(desk: Any) -> None:
+    exchange = {"id": "binance", "network": "Mainnet"}
+    desk.create_bot({"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}, "spec.exchange": exchange})
     assert desk.until_current()["permit"]["mode"] == "Paper"
-    assert desk.verdict("LiveEligible") == ("False", "LiveNotSupported")
-    assert "no live order path" in desk.message("LiveEligible")
+    assert desk.verdict("LiveEligible") == ("False", "MainnetNotSupported")
+    assert "gates and approvals" in desk.message("LiveEligible")
     assert "secret" not in str(desk.until_children()["Deployment"]["spec"]["template"]["spec"]["volumes"])
+
+
+def test_paper_bot_goes_live_on_the_sandbox_after_its_preflight_and_comes_back(desk: Any) -> None:
+    desk.create_bot()
+    desk.until_current()
+    desk.make_pod_ready()
+    desk.report()
+    desk.until_verdict("Ready", "True", "Trading")
+
+    def volumes() -> list[Any]:
+        return desk.get("Deployment")["spec"]["template"]["spec"]["volumes"]
+
+    desk.patch({"mode": "Live", "credentials": {"secretName": "keys"}})
+    desk.report()
+    keys = {"name": "keys", "secret": {"secretName": "keys", "defaultMode": 0o440, "optional": True}}
+    desk.until("the pod is a live one", lambda: keys in volumes())
+    assert "permit" not in desk.status()
+    assert desk.verdict("LiveEligible") == ("True", "TestNetwork")
+    desk.until("the paper pod is gone", lambda: desk.get("Deployment")["status"].get("updatedReplicas") == 1)
+    desk.make_pod_ready()
+    at = "2025-06-15T15:06:40Z"
+    live = {"mode": "Live", "state": "ReduceOnly", "limit": "0", "openOrders": 0, "openPositions": 0}
+    desk.report(**live, preflight={"passed": False, "reason": "Reconciling", "message": "wait", "at": at})
+    desk.until_verdict("PreflightPassed", "False", "Reconciling")
+    assert "permit" not in desk.status()
+    more = {
+        "preflight": {"passed": True, "at": at},
+        "credentials": {"ready": True, "fingerprint": "0123456789ab", "since": at},
+        "reconciliation": {"at": at, "result": "Passed"},
+    }
+    desk.report(**live, **more)
+    desk.until("a live permit", lambda: desk.status().get("permit", {}).get("mode") == "Live")
+    for kind in ("PreflightPassed", "CredentialsReady", "Reconciled"):
+        assert desk.verdict(kind) == ("True", "Passed")
+    assert {"Permitted", "Withdrawn"} <= set(desk.events())
+
+    desk.patch({"mode": "Paper"})
+    desk.until("the permit is withdrawn", lambda: "permit" not in desk.status())
+    desk.report(**live | {"openPositions": 1}, **more)
+    desk.until_verdict("Reconciling", "True", "SwappingPod")
+    assert keys in volumes()
+    desk.report(**live, **more)
+    desk.until("the pod is one for paper", lambda: "secret" not in str(volumes()))
+    desk.report()
+    desk.until("a paper permit", lambda: desk.status().get("permit", {}).get("mode") == "Paper")
+    assert desk.verdict("CredentialsReady") == ("", "")
 
 
 def test_stop_without_a_trader_is_latched_until_it_is_re_armed_by_its_id(desk: Any) -> None:

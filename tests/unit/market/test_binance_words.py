@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tradingbot_trader.market.events import Level, Trade
-from tradingbot_trader.market.instrument import Instrument
+from tradingbot_trader.market.instrument import Instrument, PriceBand
 from tradingbot_trader.venues import binance
 
 
@@ -46,7 +46,36 @@ def test_filters_become_an_instrument() -> None:
         min_quantity_base=Decimal("0.00001"),
         max_quantity_base=Decimal("120.5"),
         min_notional_quote=Decimal(5),
+        max_price=Decimal(1000000),
     )
+
+
+@pytest.mark.parametrize(
+    ("filters", "buy", "sell"),
+    [
+        (
+            {
+                "PERCENT_PRICE_BY_SIDE": {
+                    "bidMultiplierUp": "1.2", "bidMultiplierDown": "0.2", "askMultiplierUp": "5", "askMultiplierDown": "0.8"
+                }
+            },
+            PriceBand(Decimal("0.2"), Decimal("1.2")),
+            PriceBand(Decimal("0.8"), Decimal(5)),
+        ),
+        (
+            {"PERCENT_PRICE": {"multiplierUp": "1.1", "multiplierDown": "0.9"}},
+            PriceBand(Decimal("0.9"), Decimal("1.1")),
+            PriceBand(Decimal("0.9"), Decimal("1.1")),
+        ),
+    ],
+)  # fmt: skip
+def test_band_of_prices_is_that_of_the_side(filters: dict[str, Any], buy: PriceBand, sell: PriceBand) -> None:
+    found = parse(**filters)
+    assert (found.buy_band, found.sell_band) == (buy, sell)
+
+
+def test_largest_notional_is_known() -> None:
+    assert parse(NOTIONAL={"minNotional": "5", "maxNotional": "9000000.0"}).max_notional_quote == 9_000_000
 
 
 def test_steps_are_written_without_the_zeros_that_say_nothing() -> None:

@@ -19,6 +19,8 @@ from tradingbot_operator.timestamps import SECOND_NS, format_time
 Raw = dict[str, Any]
 NOW_NS = 1_750_000_000 * SECOND_NS
 UID = "11111111-2222-3333-4444-555555555555"
+PASSED = {"passed": True, "at": format_time(NOW_NS)}
+LIVE = {"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}}
 _PLATFORM = Platform(
     installation="prod-1",
     trader_image="registry.example/tradingbot-trader:1.2.3",
@@ -27,7 +29,10 @@ _PLATFORM = Platform(
     trader_limits={"memory": "512Mi"},
     storage_class="",
     storage_access_mode="ReadWriteOnce",
-    addresses={(ExchangeId.BINANCE, Network.SANDBOX): Addresses(rest="http://venue:8080", stream="ws://venue:8080/ws")},
+    addresses={
+        (ExchangeId.BINANCE, Network.SANDBOX): Addresses(rest="http://venue:8080", stream="ws://venue:8080/ws"),
+        (ExchangeId.BINANCE, Network.TESTNET): Addresses(rest="http://test:8080", stream="ws://test:8080/ws"),
+    },
 )
 _BOT: Raw = {
     "apiVersion": "tradingbot.dev/v1alpha1",
@@ -95,6 +100,7 @@ def as_stored(kind: kinds.Kind, manifest: Raw, before: Raw | None) -> Raw:
     metadata.setdefault("uid", str(uuid.uuid5(uuid.NAMESPACE_OID, f"{kind.name}/{metadata['name']}")))
     metadata["creationTimestamp"] = "2025-06-15T00:00:00Z"
     if kind == kinds.DEPLOYMENT:
+        metadata["generation"] = (before or {}).get("metadata", {}).get("generation", 0) + 1
         stored["spec"].setdefault("progressDeadlineSeconds", 600)
         pod = stored["spec"]["template"]["spec"]
         pod |= {"dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "schedulerName": "default-scheduler"}
@@ -181,11 +187,56 @@ class Cluster:
         self.bot.setdefault("status", {})["trader"] = build_report(digest=digest, **report)
         return self
 
+    def report_live(self, **report: Any) -> Cluster:
+        """What a live trader reports that holds nothing and has passed its preflight."""
+        permit = self.status.get("permit") or {}
+        live = {
+            "mode": "Live",
+            "limit": permit.get("limit", "0") if permit.get("mode") == "Live" else "0",
+            "state": "Active" if permit.get("mode") == "Live" else "ReduceOnly",
+            "openPositions": 0,
+            "openOrders": 0,
+            "unresolvedOrders": 0,
+            "digest": "v1:live",
+            "preflight": PASSED,
+        }
+        return self.report(**(live | report))
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of the trader's container, as it stands in the Deployment."""
+        deployment = self.children[kinds.DEPLOYMENT]
+        assert deployment is not None
+        arguments: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+        return arguments
+
+    @property
+    def book(self) -> str:
+        """Which book the pod trades."""
+        (book,) = (each.removeprefix("--book=") for each in self.arguments if each.startswith("--book="))
+        return book
+
+    @property
+    def keys(self) -> list[str]:
+        """Secrets that the pod mounts."""
+        deployment = self.children[kinds.DEPLOYMENT]
+        assert deployment is not None
+        volumes = deployment["spec"]["template"]["spec"]["volumes"]
+        return [volume["secret"]["secretName"] for volume in volumes if "secret" in volume]
+
+    @property
+    def permitted(self) -> str:
+        """Mode of the permit; empty when there is none."""
+        mode: str = (self.status.get("permit") or {}).get("mode", "")
+        return mode
+
     def make_available(self) -> Cluster:
         deployment = self.children[kinds.DEPLOYMENT]
         assert deployment is not None
         deployment["status"] = {
+            "observedGeneration": deployment["metadata"]["generation"],
             "replicas": 1,
+            "updatedReplicas": 1,
             "availableReplicas": 1,
             "conditions": [
                 {"type": "Available", "status": "True", "lastTransitionTime": format_time(self.now_ns)},
@@ -246,5 +297,17 @@ def make_running(make_cluster: Callable[..., Cluster]) -> Callable[..., Cluster]
     def build(changes: Raw | None = None, **fields: Any) -> Cluster:
         cluster = make_cluster(changes, **fields).settle()
         return cluster.make_available().report().settle()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_live(make_cluster: Callable[..., Cluster]) -> Callable[..., Cluster]:
+    """A cluster whose bot trades live on the sandbox."""
+
+    def build(changes: Raw | None = None, **fields: Any) -> Cluster:
+        cluster = make_cluster(LIVE | (changes or {}), **fields).settle()
+        cluster.make_available().report_live().settle()
+        return cluster.report_live(digest=cluster.status["permit"]["digest"]).settle()
 
     return build

@@ -121,3 +121,82 @@ def test_condition_that_somebody_changed_is_put_right(make_running: Make) -> Non
     cluster = make_running()
     cluster.condition("Halted")["message"] = "all is well"
     assert cluster.plan().status is not None
+
+
+LIVE_CONDITIONS = ("CredentialsReady", "PreflightPassed", "Reconciled")
+AT = "2025-06-15T15:06:40Z"
+
+
+def test_paper_bot_has_no_conditions_about_keys(make_running: Make) -> None:
+    types = {condition["type"] for condition in make_running().status["conditions"]}
+    assert types.isdisjoint(LIVE_CONDITIONS)
+
+
+@pytest.mark.parametrize("report", [{"mode": "Paper"}, {"mode": "Live"}])
+def test_conditions_about_keys_wait_for_a_live_report(make_cluster: Make, report: dict[str, Any]) -> None:
+    cluster = make_cluster({"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}}).settle()
+    cluster.make_available().report_live(**report, preflight=None).settle()
+    for kind in LIVE_CONDITIONS:
+        assert cluster.verdict(kind) == ("False", "WaitingForTrader")
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "report", "verdict", "said"),
+    [
+        ("PreflightPassed", "preflight", {"passed": True, "at": AT}, ("True", "Passed"), "has passed"),
+        ("PreflightPassed", "preflight", {"passed": False, "at": AT}, ("False", "Failed"), "log"),
+        ("PreflightPassed", "preflight",
+         {"passed": False, "reason": "ClockSkewed", "message": "set the clock", "at": AT},
+         ("False", "ClockSkewed"), "set the clock"),
+        ("PreflightPassed", "preflight", {"passed": False, "reason": "no word!", "at": AT}, ("False", "Failed"), ""),
+        ("CredentialsReady", "credentials", {"ready": True, "fingerprint": "0123456789ab"},
+         ("True", "Passed"), "0123456789ab"),
+        ("CredentialsReady", "credentials",
+         {"ready": True, "fingerprint": "0123456789ab", "reason": "NewKeyRefused", "message": "it may withdraw"},
+         ("True", "NewKeyRefused"), "it may withdraw"),
+        ("CredentialsReady", "credentials",
+         {"ready": False, "reason": "CredentialsMissing", "message": "make the Secret"},
+         ("False", "CredentialsMissing"), "make the Secret"),
+        ("CredentialsReady", "credentials", {"ready": False}, ("False", "Failed"), "log"),
+        ("Reconciled", "reconciliation", {"at": AT, "result": "Passed"}, ("True", "Passed"), "agree"),
+        ("Reconciled", "reconciliation", {"at": AT, "result": "Failed", "message": "BTC differs"},
+         ("False", "Failed"), "BTC differs"),
+        ("Reconciled", "reconciliation", {"at": AT, "result": "Inconclusive"}, ("False", "Inconclusive"), "status"),
+        ("Reconciled", "reconciliation", {"at": AT, "result": "Unheard-of"}, ("False", "WaitingForTrader"), ""),
+    ],
+)  # fmt: skip
+def test_live_bot_has_its_traders_words_as_conditions(
+    make_live: Make, kind: str, part: str, report: dict[str, Any], verdict: tuple[str, str], said: str
+) -> None:
+    cluster = make_live().report_live(**{part: report}).settle()
+    assert cluster.verdict(kind) == verdict
+    assert said in cluster.condition(kind)["message"]
+
+
+def test_new_heartbeat_with_the_same_words_is_no_write(make_live: Make) -> None:
+    report = {
+        "preflight": {"passed": True, "at": AT},
+        "credentials": {"ready": True, "fingerprint": "0123456789ab", "since": AT},
+        "reconciliation": {"at": AT, "result": "Passed"},
+    }
+    cluster = make_live()
+    digest = cluster.status["permit"]["digest"]
+    cluster.report_live(digest=digest, **report).settle()
+    writes = cluster.writes
+    later = report | {"reconciliation": {"at": "2025-06-15T16:06:40Z", "result": "Passed"}}
+    cluster.wait(30).report_live(digest=digest, **later).settle()
+    assert cluster.writes == writes
+
+
+def test_conditions_about_keys_go_with_the_live_pod(make_live: Make) -> None:
+    cluster = make_live().edit({"spec.mode": "Paper"}).settle().report_live().settle()
+    types = {condition["type"] for condition in cluster.status["conditions"]}
+    assert types.isdisjoint(LIVE_CONDITIONS)
+
+
+def test_condition_about_keys_that_was_left_on_a_paper_bot_is_taken_away(make_running: Make) -> None:
+    cluster = make_running()
+    left = {"type": "CredentialsReady", "status": "True", "reason": "Passed", "message": "", "lastTransitionTime": AT}
+    cluster.status["conditions"].append(left)
+    cluster.settle()
+    assert "CredentialsReady" not in {condition["type"] for condition in cluster.status["conditions"]}

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tradingbot_operator import kinds
+
 Make = Callable[..., Any]
 LIVE = {"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}}
 
@@ -89,12 +91,128 @@ def test_corrected_spec_is_permitted_again(make_running: Make) -> None:
     assert cluster.verdict("Ready") == ("True", "Trading")
 
 
-def test_live_is_refused_and_the_bot_stays_on_paper(make_running: Make) -> None:
-    cluster = make_running(LIVE)
-    assert cluster.status["permit"]["mode"] == "Paper"
-    assert cluster.verdict("LiveEligible") == ("False", "LiveNotSupported")
-    assert "no live order path" in cluster.condition("LiveEligible")["message"]
+@pytest.mark.parametrize(
+    ("changes", "reason", "said"),
+    [
+        ({"spec.exchange": {"id": "binance", "network": "Mainnet"}}, "MainnetNotSupported", "gates and approvals"),
+        (
+            {"spec.credentials": {"externalSecret": {"storeRef": {"name": "vault"}, "key": "k"}}},
+            "ExternalSecretNotSupported",
+            "spec.credentials.secretName",
+        ),
+    ],
+    ids=["Mainnet", "ExternalSecret"],
+)
+def test_live_that_is_not_supported_stays_on_paper(
+    make_running: Make, changes: dict[str, Any], reason: str, said: str
+) -> None:
+    cluster = make_running(LIVE | changes)
+    assert cluster.permitted == "Paper"
+    assert (cluster.book, cluster.keys) == ("paper", [])
+    assert cluster.verdict("LiveEligible") == ("False", reason)
+    assert said in cluster.condition("LiveEligible")["message"]
     assert cluster.verdict("Ready") == ("True", "Trading")
+
+
+def test_live_on_mainnet_is_not_granted_whatever_is_reported(make_cluster: Make) -> None:
+    cluster = make_cluster(LIVE | {"spec.exchange": {"id": "binance", "network": "Mainnet"}}).settle()
+    cluster.make_available().report_live().settle()
+    assert cluster.permitted == ""
+    cluster.status["permit"] = make_cluster().settle().status["permit"] | {"mode": "Live"}
+    assert cluster.settle().permitted == ""
+    assert cluster.book == "paper"
+
+
+@pytest.mark.parametrize("network", ["Sandbox", "Testnet"])
+def test_live_is_permitted_after_the_preflight_of_a_live_pod(make_cluster: Make, network: str) -> None:
+    cluster = make_cluster(LIVE | {"spec.exchange": {"id": "binance", "network": network}}).settle()
+    assert (cluster.permitted, cluster.book, cluster.keys) == ("", "live", ["keys"])
+    assert cluster.verdict("LiveEligible") == ("True", "TestNetwork")
+    cluster.make_available().report_live(preflight=None).settle()
+    assert cluster.permitted == ""
+    assert cluster.verdict("Ready") == ("False", "NotTrading")
+    assert cluster.verdict("Reconciling") == ("True", "WaitingForTrader")
+    cluster.wait(3).report_live().settle()
+    permit = cluster.status["permit"]
+    assert permit == {
+        "uid": "11111111-2222-3333-4444-555555555555",
+        "mode": "Live",
+        "stage": "micro",
+        "limit": "50",
+        "digest": permit["digest"],
+        "specGeneration": 1,
+        "issuedAt": "2025-06-15T15:06:43Z",
+    }
+    cluster.report_live(digest=permit["digest"]).settle()
+    assert cluster.verdict("Ready") == ("True", "Trading")
+    assert cluster.condition("Ready")["message"] == "Live trading at stage micro, at most 50 USDT at risk."
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"mode": "Paper"},
+        {"mode": "Unheard-of"},
+        {"preflight": None},
+        {"preflight": {"passed": False, "at": "2025-06-15T15:06:40Z"}},
+        {"preflight": {"passed": "true", "at": 5}},
+        {"preflight": "passed"},
+        {"uid": "99999999-2222-3333-4444-555555555555"},
+        {"accepted": False},
+        {"at_ns": 1_749_999_900 * 10**9},
+    ],
+    ids=str,
+)
+def test_report_that_proves_no_preflight_of_a_live_trader_gets_no_live_permit(
+    make_cluster: Make, report: dict[str, Any]
+) -> None:
+    cluster = make_cluster(LIVE).settle().make_available().report_live(**report).settle()
+    assert cluster.permitted == ""
+    assert cluster.report_live().settle().permitted == "Live", "the report alone was in the way"
+
+
+def test_preflight_of_a_pod_that_is_being_replaced_proves_nothing(make_live: Make) -> None:
+    cluster = make_live().edit({"spec.credentials": {"secretName": "other-keys"}})
+    cluster.report_live().settle()
+    assert cluster.keys == ["other-keys"]
+    assert cluster.report_live().settle().permitted == "", "this is the old pod's"
+    cluster.make_available().report_live().settle()
+    assert cluster.permitted == "Live"
+
+
+def test_live_report_gets_no_paper_permit(make_running: Make) -> None:
+    cluster = make_running().report_live().settle()
+    assert cluster.permitted == ""
+    assert cluster.report().settle().permitted == "Paper"
+
+
+def test_live_permit_does_not_wait_for_its_trader_to_be_up(make_live: Make) -> None:
+    cluster = make_live()
+    permit = copy.deepcopy(cluster.status["permit"])
+    cluster.children[kinds.DEPLOYMENT]["status"] = {}
+    cluster.wait(86_400).settle()
+    assert cluster.status["permit"] == permit
+
+
+def test_live_stage_waits_for_a_fresh_report(make_live: Make) -> None:
+    cluster = make_live().wait(86_400).edit({"spec.capital.stage": "small"}).settle()
+    assert (cluster.permitted, cluster.status["permit"]["stage"]) == ("Live", "micro")
+    cluster.report_live(digest=cluster.status["permit"]["digest"]).settle()
+    assert (cluster.permitted, cluster.status["permit"]["stage"]) == ("Live", "small")
+
+
+@pytest.mark.parametrize("preflight", [None, {"passed": False, "at": "2025-06-15T15:06:40Z"}])
+def test_live_permit_stays_when_a_later_preflight_fails_and_nothing_new_is_granted(
+    make_live: Make, preflight: dict[str, Any] | None
+) -> None:
+    cluster = make_live()
+    permit = copy.deepcopy(cluster.status["permit"])
+    report = {"preflight": preflight, "digest": permit["digest"], "state": "ReduceOnly"}
+    cluster.report_live(**report).settle()
+    assert cluster.status["permit"] == permit
+    cluster.edit({"spec.capital.stage": "small"}).report_live(**report).settle()
+    assert cluster.status["permit"] == permit
+    assert cluster.report_live(digest=permit["digest"]).settle().status["permit"]["stage"] == "small"
 
 
 def test_paper_does_not_ask_for_live(make_running: Make) -> None:

@@ -48,6 +48,14 @@ def test_arguments_of_the_chart_are_understood() -> None:
     }
 
 
+def test_account_address_of_a_venue_may_be_set() -> None:
+    venue = {"rest": "http://venue:1", "stream": "ws://venue:1/ws", "account": "ws://venue:1/ws-api/v3"}
+    settings = parse(f"--exchange-addresses={json.dumps({'binance': {'Sandbox': venue}})}")
+    assert settings.platform.addresses == {
+        (ExchangeId.BINANCE, Network.SANDBOX): Addresses("http://venue:1", "ws://venue:1/ws", "ws://venue:1/ws-api/v3")
+    }
+
+
 def test_nothing_has_to_be_set() -> None:
     settings = parse()
     assert settings.namespaces == ()
@@ -71,6 +79,7 @@ def test_nothing_has_to_be_set() -> None:
         '--exchange-addresses={"ftx":{"Sandbox":{"rest":"http://x","stream":"ws://x"}}}',
         '--exchange-addresses={"binance":{"Sandbox":{"rest":"http://x"}}}',
         '--exchange-addresses={"binance":{"Sandbox":{"rest":"ws://x","stream":"http://x"}}}',
+        '--exchange-addresses={"binance":{"Sandbox":{"rest":"http://x","stream":"ws://x","account":"http://x"}}}',
     ],
 )
 def test_mistake_is_refused(argument: str) -> None:

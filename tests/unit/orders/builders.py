@@ -132,7 +132,7 @@ def conditions(**changes: Any) -> Conditions:
 
 def engine(*, fills: Iterable[Fill] = (), orders: Iterable[Order] = (), **changes: Any) -> RiskEngine:
     values: dict[str, Any] = {"costs": Costs(), "orders": orders}
-    instruments = {symbol: instrument(symbol) for symbol in (BTC, ETH, "SOL/USDT")}
+    instruments = {symbol: instrument(symbol) for symbol in (BTC, ETH, "SOL/USDT")} | changes.pop("instruments", {})
     return RiskEngine(Ledger.rebuild(BookName.PAPER, fills), instruments, **values | changes)
 
 

@@ -21,8 +21,9 @@ from tests.unit.orders.builders import (
 )
 
 from tradingbot_api.conditions import TradingState
+from tradingbot_trader.market.instrument import PriceBand
 from tradingbot_trader.orders.machine import Order
-from tradingbot_trader.orders.order import Intent, OrderState, Purpose, Side
+from tradingbot_trader.orders.order import Intent, OrderState, OrderType, Purpose, Side
 from tradingbot_trader.risk.engine import Decision, RiskEngine
 from tradingbot_trader.risk.limits import (
     DenialReason,
@@ -178,7 +179,7 @@ def test_entry_needs_a_clock_that_agrees_with_the_venues(skew_ns: int, expected:
 
 
 @pytest.mark.parametrize("price", ["97.99", "102.01"])
-@pytest.mark.parametrize("purpose", Purpose)
+@pytest.mark.parametrize("purpose", [Purpose.ENTRY, Purpose.EXIT])
 def test_price_outside_the_collar_is_denied_either_way_and_for_exits_too(price: str, purpose: Purpose) -> None:
     order = intent(price=Decimal(price), purpose=purpose)
     assert reasons(order, holding()) == [R.PRICE_COLLAR]
@@ -223,6 +224,8 @@ def test_entry_that_a_stop_loss_would_leave_as_dust_is_denied() -> None:
         (TradingState.REDUCE_ONLY, Purpose.EXIT, True),
         (TradingState.HALTED, Purpose.ENTRY, False),
         (TradingState.HALTED, Purpose.EXIT, False),
+        (TradingState.REDUCE_ONLY, Purpose.PROTECT, True),
+        (TradingState.HALTED, Purpose.PROTECT, False),
     ],
 )
 def test_trading_state_lets_pass_what_it_says(state: TradingState, purpose: Purpose, passes: bool) -> None:  # noqa: FBT001  a table
@@ -304,3 +307,42 @@ def test_required_entry_is_at_least_the_minimum_with_stop_fees_and_step(stop: st
     required = required_entry_quote(instrument(), limits(stopLossPercent=stop), Costs(), Decimal(100))
     assert required >= 5 * (1 + Decimal(stop) / 100 + Decimal("0.002")) + Decimal("0.1")
     assert required < Decimal("10.3")
+
+
+def test_protective_stop_may_rest_outside_the_collar_and_sells_no_more_than_is_held() -> None:
+    stop = {"purpose": Purpose.PROTECT, "type": OrderType.STOP_LOSS, "price": Decimal(80), "stop_price": Decimal(81)}
+    assert reasons(intent(**EXIT | stop), holding()) == []
+    assert reasons(intent(**EXIT | stop | {"quantity_base": Decimal("0.2")}), holding()) == [R.NOT_REDUCING]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": OrderType.STOP_LOSS, "stop_price": None},
+        {"type": OrderType.LIMIT, "stop_price": Decimal(81)},
+        {"type": OrderType.STOP_LOSS, "stop_price": Decimal("81.001")},
+    ],
+)
+def test_stop_price_belongs_to_a_stop_loss_and_lies_on_a_tick(changes: dict[str, Any]) -> None:
+    order = intent(**EXIT | {"purpose": Purpose.PROTECT, "price": Decimal(80)} | changes)
+    assert reasons(order, holding()) == [R.VENUE_FILTER]
+
+
+def test_entry_by_a_stop_loss_is_denied() -> None:
+    order = intent(type=OrderType.STOP_LOSS, stop_price=Decimal(100))
+    assert reasons(order) == [R.NOT_REDUCING]
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        ({"max_notional_quote": Decimal("9.99")}, R.VENUE_MAXIMUM),
+        ({"max_price": Decimal("99.99")}, R.VENUE_FILTER),
+        ({"buy_band": PriceBand(Decimal("0.9"), Decimal("0.999"))}, R.VENUE_FILTER),
+        ({"buy_band": PriceBand(Decimal("1.001"), Decimal("1.1"))}, R.VENUE_FILTER),
+        ({"sell_band": PriceBand(Decimal("1.001"), Decimal("1.1"))}, None),
+    ],
+)
+def test_what_the_venues_filters_would_refuse_is_refused_here(rules: dict[str, Any], reason: DenialReason | None) -> None:
+    desk = engine(instruments={BTC: instrument(**rules)})
+    assert reasons(intent(), desk) == ([reason] if reason else [])

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -27,7 +28,7 @@ def asked(make_venue: Callable[..., Any]) -> Callable[..., tuple[Any, Ask]]:
 
         def ask(path: str, *pairs: tuple[str, str], address: str = "10.0.0.1", **values: object) -> Any:
             sent = [*pairs, *((name, str(value)) for name, value in values.items())]
-            answer = api.answer(f"/api/v3/{path}", sent, address, venue.now_ns)
+            answer = api.answer("GET", f"/api/v3/{path}", query=urlencode(sent), address=address, now_ns=venue.now_ns)
             assert isinstance(answer, Answer)
             return answer if answer.http_status != 200 else answer.body
 
@@ -39,9 +40,11 @@ def asked(make_venue: Callable[..., Any]) -> Callable[..., tuple[Any, Ask]]:
 MakeAsked = Callable[..., tuple[Any, Ask]]
 
 
-def test_unknown_path_has_no_answer(make_venue: Callable[..., Any]) -> None:
+def test_unknown_path_is_not_found(make_venue: Callable[..., Any]) -> None:
     venue = make_venue()
-    assert RestApi(venue.exchange, venue.log).answer("/api/v3/order", [], "10.0.0.1", venue.now_ns) is None
+    api = RestApi(venue.exchange, venue.log)
+    answer = api.answer("GET", "/api/v3/nothing", address="10.0.0.1", now_ns=venue.now_ns)
+    assert (answer.http_status, answer.content_type) == (404, "text/html")
 
 
 def test_time_is_the_venues_clock_in_milliseconds(asked: MakeAsked) -> None:
@@ -293,10 +296,9 @@ def test_each_request_costs_what_binance_says(
 ) -> None:
     venue = make_venue()
     api = RestApi(venue.exchange, venue.log)
-    sent = [(name, str(value)) for name, value in values.items()]
+    sent = urlencode([(name, str(value)) for name, value in values.items()])
     for times in (1, 2):
-        answer = api.answer(f"/api/v3/{path}", sent, "10.0.0.1", venue.now_ns)
-        assert answer is not None
+        answer = api.answer("GET", f"/api/v3/{path}", query=sent, address="10.0.0.1", now_ns=venue.now_ns)
         assert answer.headers == {"x-mbx-used-weight": str(weight * times), "x-mbx-used-weight-1m": str(weight * times)}
 
 

@@ -46,6 +46,17 @@ class AuditKind(StrEnum):
     FEED_GAP = "FeedGap"
     RECONCILED = "Reconciled"
     ADJUSTED = "Adjusted"
+    MISMATCH = "Mismatch"
+    ORPHAN = "Orphan"
+    ADOPTED = "Adopted"
+    PRESUMED_ABSENT = "PresumedAbsent"
+    BREAKER_TRIPPED = "BreakerTripped"
+    BREAKER_CLOSED = "BreakerClosed"
+    CREDENTIALS_CHANGED = "CredentialsChanged"
+    CREDENTIALS_REFUSED = "CredentialsRefused"
+    BASELINE_RECORDED = "BaselineRecorded"
+    RULES_REFRESHED = "RulesRefreshed"
+    ARCHIVED = "Archived"
 
 
 class Damage(StrEnum):

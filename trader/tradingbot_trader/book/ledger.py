@@ -7,8 +7,8 @@ Realized P&L is defined as cash + cost, so that realized + unrealized = cash + q
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple, Self
 
@@ -66,13 +66,31 @@ class Position:
         return exact.subtract(self.value_quote(price), self.cost_quote)
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """All numbers of a ledger at one moment: what a rebuild may start from instead of the fills before it."""
+
+    book: BookName
+    positions: Mapping[str, Position] = field(default_factory=dict)
+    fees: Mapping[str, Decimal] = field(default_factory=dict)
+    fees_elsewhere: Mapping[str, Decimal] = field(default_factory=dict)
+    fees_quote: Decimal = ZERO
+    turnover_quote: Decimal = ZERO
+    last_loss_ns: int | None = None
+    day: int = 0
+    day_turnover_quote: Decimal = ZERO
+    fill_count: int = 0
+
+
 class Ledger:
     """All fills of one book. `apply` is the only way in, so a rebuild from the stored fills is the same ledger."""
 
     def __init__(self, book: BookName) -> None:
         self.book = book
         self.fees: dict[str, Decimal] = {}
-        """What was paid in fees, by asset. Those in a third asset are counted nowhere else."""
+        """What was paid in fees, by asset."""
+        self.fees_elsewhere: dict[str, Decimal] = {}
+        """The part of `fees` that was paid in neither asset of its fill's symbol, and so moved no position."""
         self.fees_quote = ZERO
         """Fees in quote and base assets together, the latter at the price of their fill."""
         self.turnover_quote = ZERO
@@ -81,6 +99,9 @@ class Ledger:
         """When a sale last brought less than its share of the cost."""
         self._positions: dict[str, Position] = {}
         self._known: set[FillKey] = set()
+        self._counted: Container[FillKey] = frozenset()
+        """Fills of the state that it was restored from: counted, and not to be counted again."""
+        self._counted_number = 0
         self._day = 0
         self._day_turnover_quote = ZERO
 
@@ -92,6 +113,33 @@ class Ledger:
             ledger.apply(fill)
         return ledger
 
+    @classmethod
+    def restore(cls, state: LedgerState, counted: Container[FillKey] = frozenset()) -> Self:
+        """The ledger as `state()` left it. `counted` knows each fill that is in the state and none that is still to be
+        applied; it is asked, not copied: the store answers from its index."""
+        ledger = cls(state.book)
+        ledger.fees, ledger.fees_elsewhere = dict(state.fees), dict(state.fees_elsewhere)
+        ledger.fees_quote, ledger.turnover_quote = state.fees_quote, state.turnover_quote
+        ledger.last_loss_ns = state.last_loss_ns
+        ledger._positions = dict(state.positions)
+        ledger._day, ledger._day_turnover_quote = state.day, state.day_turnover_quote
+        ledger._counted, ledger._counted_number = counted, state.fill_count
+        return ledger
+
+    def state(self) -> LedgerState:
+        return LedgerState(
+            book=self.book,
+            positions=dict(self._positions),
+            fees=dict(self.fees),
+            fees_elsewhere=dict(self.fees_elsewhere),
+            fees_quote=self.fees_quote,
+            turnover_quote=self.turnover_quote,
+            last_loss_ns=self.last_loss_ns,
+            day=self._day,
+            day_turnover_quote=self._day_turnover_quote,
+            fill_count=self.fill_count,
+        )
+
     @property
     def positions(self) -> Mapping[str, Position]:
         """By symbol; a symbol that was ever traded stays, with its realized P&L."""
@@ -99,7 +147,7 @@ class Ledger:
 
     @property
     def fill_count(self) -> int:
-        return len(self._known)
+        return self._counted_number + len(self._known)
 
     @property
     def cash_quote(self) -> Decimal:
@@ -129,7 +177,8 @@ class Ledger:
         return self._positions.get(symbol) or Position(symbol)
 
     def has(self, fill: Fill) -> bool:
-        return FillKey.of(fill) in self._known
+        key = FillKey.of(fill)
+        return key in self._known or key in self._counted
 
     def apply(self, fill: Fill) -> bool:
         """Count a fill. False: it was counted before, and nothing changes."""
@@ -154,6 +203,9 @@ class Ledger:
             self.fees_quote = exact.add((self.fees_quote, fill.fee_amount))
         elif fill.fee_asset == base:
             self.fees_quote = exact.add((self.fees_quote, exact.multiply(fill.fee_amount, fill.price)))
+        else:
+            elsewhere = self.fees_elsewhere.get(fill.fee_asset, ZERO)
+            self.fees_elsewhere[fill.fee_asset] = exact.add((elsewhere, fill.fee_amount))
         self.turnover_quote = exact.add((self.turnover_quote, notional))
         day = utc_day(fill.event_time_ns)
         if day > self._day:

@@ -37,12 +37,12 @@ class PnlTrack:
     def drawdown_quote(self) -> Decimal:
         return self.peak_quote - self.total_quote
 
-    def observe(self, total_quote: Decimal, now_ns: int) -> PnlTrack:
+    def observe(self, total_quote: Decimal, now_ns: int, *, may_open_day: bool = True) -> PnlTrack:
         """After a new look. A new day opens at what was last seen, so a loss over midnight or over a stop of the trader
-        counts for the new day; a clock that goes back opens nothing."""
+        counts for the new day; a clock that goes back, or that is not to be believed, opens nothing."""
         track = self
         today = utc_day(now_ns)
-        if self.day is None or today > self.day:
+        if may_open_day and (self.day is None or today > self.day):
             track = replace(track, day=today, day_opening_quote=self.total_quote)
         return replace(track, total_quote=total_quote, peak_quote=max(self.peak_quote, total_quote))
 

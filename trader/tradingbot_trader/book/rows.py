@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from tradingbot_api.decimal import format_decimal
+from tradingbot_trader.book.account import Adjustment
+from tradingbot_trader.book.archive import Archive, ArchiveKind
 from tradingbot_trader.book.audit import AuditRecord
 from tradingbot_trader.orders.order import (
     BookName,
@@ -39,6 +41,7 @@ def intent_row(intent: Intent) -> dict[str, Any]:
         "price": format_decimal(intent.price),
         "created_ns": intent.created_ns,
         "reason": intent.reason,
+        "stop_price": None if intent.stop_price is None else format_decimal(intent.stop_price),
     }
 
 
@@ -55,6 +58,7 @@ def read_intent(row: Row) -> Intent:
         price=Decimal(row["price"]),
         created_ns=row["created_ns"],
         reason=row["reason"],
+        stop_price=None if row["stop_price"] is None else Decimal(row["stop_price"]),
     )
 
 
@@ -132,6 +136,41 @@ def audit_row(record: AuditRecord) -> dict[str, Any]:
 
 def read_audit(row: Row) -> AuditRecord:
     return AuditRecord(**{name: row[name] for name in AuditRecord.__slots__})
+
+
+def adjustment_row(adjustment: Adjustment) -> dict[str, Any]:
+    return {
+        "id": adjustment.id,
+        "book": adjustment.book.value,
+        "asset": adjustment.asset,
+        "amount": format_decimal(adjustment.amount),
+        "reason": adjustment.reason,
+        "who": adjustment.who,
+        "recorded_ns": adjustment.recorded_ns,
+        "is_applied": int(adjustment.is_applied),
+    }
+
+
+def read_adjustment(row: Row) -> Adjustment:
+    return Adjustment(
+        id=row["id"],
+        book=BookName(row["book"]),
+        asset=row["asset"],
+        amount=Decimal(row["amount"]),
+        reason=row["reason"],
+        who=row["who"],
+        recorded_ns=row["recorded_ns"],
+        is_applied=bool(row["is_applied"]),
+    )
+
+
+def archive_row(archive: Archive) -> dict[str, Any]:
+    return {name: getattr(archive, name) for name in Archive.__slots__}
+
+
+def read_archive(row: Row) -> Archive:
+    values = {name: row[name] for name in Archive.__slots__}
+    return Archive(**values | {"kind": ArchiveKind(row["kind"])})
 
 
 def _text(value: Decimal) -> str:

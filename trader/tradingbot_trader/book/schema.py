@@ -57,6 +57,41 @@ VERSION_1 = (
     ) STRICT, WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (VERSION_1,)
+VERSION_2 = (
+    "ALTER TABLE orders ADD COLUMN stop_price TEXT",
+    "CREATE INDEX orders_state ON orders (book, state, updated_ns)",
+    "CREATE INDEX fills_order ON fills (book, client_order_id)",
+    "CREATE INDEX events_fill ON order_events (fill_sequence)",  # else each fill that is deleted scans all events
+    "CREATE INDEX events_venue_order ON order_events (book, venue_order_id) WHERE venue_order_id <> ''",
+    # The account of a live book: what was there before the bot, and what a person moved since.
+    """CREATE TABLE baselines (
+        book TEXT NOT NULL, asset TEXT NOT NULL, amount TEXT NOT NULL, recorded_ns INTEGER NOT NULL,
+        PRIMARY KEY (book, asset)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE adjustments (
+        id TEXT PRIMARY KEY, book TEXT NOT NULL, asset TEXT NOT NULL, amount TEXT NOT NULL, reason TEXT NOT NULL,
+        who TEXT NOT NULL, recorded_ns INTEGER NOT NULL, is_applied INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE INDEX adjustments_book ON adjustments (book, asset)",
+    # What was moved into files (book/archiver.py), and what has to be known of it without opening them.
+    """CREATE TABLE archives (
+        number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, book TEXT NOT NULL,
+        records INTEGER NOT NULL, first_sequence INTEGER NOT NULL, last_sequence INTEGER NOT NULL,
+        last_hash TEXT NOT NULL, sha256 TEXT NOT NULL, archived_ns INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE TABLE archived_fills (key BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
+    """CREATE TABLE archived_counts (
+        book TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (book, name)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE archived_trades (
+        book TEXT NOT NULL, venue TEXT NOT NULL, account TEXT NOT NULL, symbol TEXT NOT NULL,
+        last_trade_id TEXT NOT NULL, PRIMARY KEY (book, venue, account, symbol)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE checkpoints (
+        book TEXT PRIMARY KEY, fill_sequence INTEGER NOT NULL, ledger TEXT NOT NULL, last_order TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (VERSION_1, VERSION_2)
 """Entry n leads from version n to version n + 1."""
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -2,6 +2,7 @@
 
 SQLite in WAL mode with synchronous=FULL, called directly: a commit takes a fifth of a millisecond (DESIGN, "Time"). The
 writer holds an flock on a sibling file; each transaction checks that the file still carries this run's epoch.
+A full volume frees the reserve (book/reserve.py) for what has happened; what is old moves away (book/archiver.py).
 """
 
 from __future__ import annotations
@@ -9,26 +10,27 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TypeVar
 
-from tradingbot_api.decimal import format_decimal
-from tradingbot_api.status import Latch, Permit
-from tradingbot_trader.book import audit, rows
-from tradingbot_trader.book.audit import AuditKind, AuditRecord
+from tradingbot_trader.book import archive, archiver
+from tradingbot_trader.book.archiver import Retention
+from tradingbot_trader.book.disk import Disk, SqliteDisk, is_full, sync_folder
 from tradingbot_trader.book.reader import FILE_NAME, StoreReader, check_header, read_version, translate_errors
+from tradingbot_trader.book.reserve import RESERVE_BYTES, Reserve
 from tradingbot_trader.book.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-from tradingbot_trader.errors import StaleEpoch, StoreLocked, StoreMismatch
-from tradingbot_trader.orders.machine import Order
-from tradingbot_trader.orders.order import BookName, Fill, Intent, OrderEvent, OrderState
+from tradingbot_trader.book.transaction import Transaction
+from tradingbot_trader.errors import StaleEpoch, StoreLocked, StoreMismatch, StoreUnwritable
+from tradingbot_trader.orders.order import BookName
+
+__all__ = ["Disk", "Identity", "Retention", "SqliteDisk", "Store", "Transaction"]
 
 LOCK_NAME = f"{FILE_NAME}.lock"
-BUSY_TIMEOUT_SECONDS = 0.25
-"""Only a person's own tool can hold SQLite's lock; waiting longer would stop the event loop."""
 SECOND_NS = 1_000_000_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,146 +44,27 @@ class Identity:
     network: str
 
 
-class Disk(Protocol):
-    """The boundary to what survives a crash. A simulation passes its own."""
-
-    def connect(self, path: Path) -> sqlite3.Connection: ...
-    def commit(self, connection: sqlite3.Connection) -> None:
-        """Durable when it returns; unknown when it raises."""
-        ...
-
-
-class SqliteDisk:
-    def connect(self, path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS)
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        return connection
-
-    def commit(self, connection: sqlite3.Connection) -> None:
-        connection.execute("COMMIT")
-
-
-class Transaction:
-    """What one commit will hold. Made by `Store.transaction`, dead after it."""
-
-    def __init__(self, store: Store, connection: sqlite3.Connection, *, now_ns: int) -> None:
-        self._store = store
-        self._connection = connection
-        self._now_ns = now_ns
-
-    def put_intent(self, intent: Intent) -> None:
-        """Before the order may leave. A client order id that was used before cannot be recorded again."""
-        self._check_book(intent.book)
-        progress = {"state": OrderState.INTENT.value, "filled_base": "0", "is_settled": 0}
-        times = {"updated_ns": intent.created_ns, "epoch": self._store.epoch}
-        self._insert("orders", rows.intent_row(intent) | progress | times)
-
-    def put_event(self, event: OrderEvent, order: Order) -> None:
-        """An event, its fill, and the order as the machine left it after the event."""
-        self._check_book(order.intent.book)
-        book, order_id = order.intent.book.value, order.client_order_id
-        fill_sequence = None
-        if event.fill is not None and event.fill.trade_id in order.fills:
-            self.put_fill(event.fill)
-            fill_sequence = self._fill_sequence(event.fill)
-        sql = "SELECT coalesce(max(sequence), 0) + 1 FROM order_events WHERE book = ? AND client_order_id = ?"
-        sequence = self._connection.execute(sql, (book, order_id)).fetchone()[0]
-        place = {"book": book, "sequence": sequence, "fill_sequence": fill_sequence}
-        self._insert("order_events", rows.event_row(event) | place)
-        self._connection.execute(
-            "UPDATE orders SET state = ?, filled_base = ?, is_settled = ?, updated_ns = ? "
-            "WHERE book = ? AND client_order_id = ?",
-            (
-                order.state.value,
-                format_decimal(order.filled_base),
-                int(order.is_settled),
-                order.updated_ns,
-                book,
-                order_id,
-            ),
-        )
-
-    def put_fill(self, fill: Fill) -> bool:
-        """False: the store has it, and nothing changes."""
-        self._check_book(fill.book)
-        if self._fill_sequence(fill) is not None:
-            return False
-        self._insert("fills", rows.fill_row(fill))
-        return True
-
-    def put_audit(self, kind: AuditKind, data: Mapping[str, object]) -> AuditRecord:
-        """The next record of the chain, in the order of the calls."""
-        record = audit.build_record(
-            self._store.audit_head,
-            kind=kind,
-            book=self._store.book.value,
-            epoch=self._store.epoch,
-            time_ns=self._now_ns,
-            data=data,
-        )
-        self._insert("audit", rows.audit_row(record))
-        return record
-
-    def put_latch(self, latch: Latch, *, is_active: bool) -> None:
-        """A stop, or how far it has come, or (not active) its release; by the latch's id."""
-        if not latch.id:
-            raise ValueError("a latch needs an id to be recorded")
-        self._connection.execute(
-            "INSERT INTO latches (id, book, is_active, latch, created_ns, updated_ns) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (id) DO UPDATE SET is_active = excluded.is_active, latch = excluded.latch, "
-            "updated_ns = excluded.updated_ns",
-            (
-                latch.id,
-                self._store.book.value,
-                int(is_active),
-                latch.model_dump_json(by_alias=True),
-                self._now_ns,
-                self._now_ns,
-            ),
-        )
-
-    def put_config(self, *, uid: str, generation: int, digest: str, spec_json: str) -> None:
-        """An accepted configuration: from now on the last good one."""
-        place = {"uid": uid, "generation": generation, "digest": digest}
-        self._insert("configs", place | {"spec": spec_json, "accepted_ns": self._now_ns})
-
-    def put_permit(self, permit: Permit) -> None:
-        self._insert("permits", {"permit": permit.model_dump_json(by_alias=True), "accepted_ns": self._now_ns})
-
-    def put_counters(self, counters: Mapping[str, str]) -> None:
-        """Small facts by name, like the peak of the P&L."""
-        self._connection.executemany(
-            "INSERT INTO counters (book, name, value) VALUES (?, ?, ?) "
-            "ON CONFLICT (book, name) DO UPDATE SET value = excluded.value",
-            [(self._store.book.value, name, value) for name, value in counters.items()],
-        )
-
-    def _fill_sequence(self, fill: Fill) -> int | None:
-        row = self._connection.execute(
-            "SELECT sequence FROM fills WHERE book = ? AND venue = ? AND account = ? AND symbol = ? AND trade_id = ?",
-            (fill.book.value, fill.venue, fill.account, fill.symbol, fill.trade_id),
-        ).fetchone()
-        return None if row is None else int(row[0])
-
-    def _insert(self, table: str, row: Mapping[str, Any]) -> None:
-        names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
-        self._connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", row)  # noqa: S608  our own names
-
-    def _check_book(self, book: BookName) -> None:
-        if book is not self._store.book:
-            raise ValueError(f"book {book} is not written by the trader of {self._store.book}")
-
-
 class Store(StoreReader):
     """The one writer. `open`, then `begin_epoch`, then transactions."""
 
-    def __init__(self, connection: sqlite3.Connection, *, book: BookName, disk: Disk, lock_fd: int) -> None:
-        super().__init__(connection)
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        folder: Path,
+        *,
+        book: BookName,
+        disk: Disk,
+        lock_fd: int,
+        reserve: Reserve,
+        retention: Retention,
+    ) -> None:
+        super().__init__(connection, folder)
         self.book = book
         self._disk = disk
         self._lock_fd = lock_fd
+        self._reserve, self._retention = reserve, retention
         self._epoch: int | None = None
+        self._is_swept = False
 
     @classmethod
     def open(
@@ -193,6 +76,8 @@ class Store(StoreReader):
         account: str | None,
         now_ns: int,
         disk: Disk | None = None,
+        reserve_bytes: int = RESERVE_BYTES,
+        retention: Retention | None = None,
     ) -> Store:
         """Lock, migrate and check the store; make it when there is none.
 
@@ -205,11 +90,19 @@ class Store(StoreReader):
             lock_fd = _lock(folder)
             connection = None
             try:
+                reserve = Reserve(folder, disk, size_bytes=reserve_bytes)
                 connection = disk.connect(folder / FILE_NAME)
-                _sync_folder(folder)
-                _migrate(connection, disk)
-                store = cls(connection, book=book, disk=disk, lock_fd=lock_fd)
-                store._claim(identity, account, now_ns)
+                sync_folder(folder)
+                store = cls(
+                    connection,
+                    folder,
+                    book=book,
+                    disk=disk,
+                    lock_fd=lock_fd,
+                    reserve=reserve,
+                    retention=retention or Retention(),
+                )
+                store._insist(lambda: store._prepare(identity, account, now_ns))
             except BaseException:
                 if connection is not None:
                     connection.close()
@@ -230,31 +123,72 @@ class Store(StoreReader):
         Unix seconds stand in for the epochs that an empty store has forgotten, the Lease's transitions for a clock that
         went back.
         """
-        with self._commit():
-            stored = int(self.read_meta("epoch") or 0)
-            epoch = max(stored + 1, lease_transitions, now_ns // SECOND_NS)
-            self._put_meta("epoch", str(epoch))
-        self._epoch = epoch
-        return epoch
+
+        def begin() -> int:
+            with self._commit():
+                stored = int(self.read_meta("epoch") or 0)
+                epoch = max(stored + 1, lease_transitions, now_ns // SECOND_NS)
+                self._put_meta("epoch", str(epoch))
+            return epoch
+
+        self._epoch = self._insist(begin)
+        return self._epoch
 
     def claim_account(self, account: str, now_ns: int) -> None:
         """Bind this book to a venue account, once it is known; StoreMismatch when it is bound to another one."""
-        with self._commit():
-            self._claim_meta(f"account/{self.book}", account)
-            self._claim_meta(f"account/{self.book}/claimed_ns", str(now_ns), is_checked=False)
+
+        def claim() -> None:
+            with self._commit():
+                self._claim_meta(f"account/{self.book}", account)
+                self._claim_meta(f"account/{self.book}/claimed_ns", str(now_ns), is_checked=False)
+
+        self._insist(claim)
 
     @contextmanager
     def transaction(self, now_ns: int) -> Iterator[Transaction]:
         """All or nothing, durable when the block has ended. Raises StaleEpoch, StoreUnwritable.
 
-        An exception inside the block rolls it back and goes on to the caller.
+        An exception inside the block rolls it back and goes on to the caller. A full volume is StoreUnwritable, too;
+        the next transaction has the reserve's room then, so what has happened is best recorded again at once.
         """
         epoch = self.epoch
+        self._reserve.refill()
         with self._commit():
             stored = int(self.read_meta("epoch") or 0)
             if stored != epoch:
                 raise StaleEpoch(f"the store is at epoch {stored}, this trader runs as {epoch}: another one has begun")
             yield Transaction(self, self._connection, now_ns=now_ns)
+
+    @property
+    def is_reserve_spent(self) -> bool:
+        """The volume is, or just was, full: no new risk. Tried again with each transaction."""
+        return self._reserve.is_spent
+
+    def archive_due(self, now_ns: int) -> bool:
+        """One bounded piece of what is older than the retention. True: something was done, and there may be more.
+
+        Raises StaleEpoch, StoreUnwritable; then nothing has left the store.
+        """
+        with translate_errors("be archived", OSError):
+            if not self._is_swept:
+                archiver.sweep(self._connection, self._folder, self._disk)
+                self._is_swept = True
+            move = archiver.plan(self._connection, self._retention, now_ns)
+            if move is None:
+                return False
+            if move.archive is not None:
+                place = self._folder / archive.FOLDER_NAME
+                if not place.is_dir():
+                    place.mkdir()
+                    sync_folder(self._folder)
+                self._disk.save(place / move.archive.name, move.content)
+        try:
+            with self.transaction(now_ns) as tx:
+                tx.put_archive(move)
+        except BaseException:
+            self._is_swept = False
+            raise
+        return True
 
     def close(self) -> None:
         """Also releases the lock."""
@@ -267,18 +201,35 @@ class Store(StoreReader):
     def _commit(self) -> Iterator[None]:
         if self._connection.in_transaction:
             raise RuntimeError("a transaction of the store is open already")
-        with translate_errors("record"):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                with translate_errors("record", OSError):
-                    self._disk.commit(self._connection)
-            except BaseException:
-                with suppress(sqlite3.Error):  # a failed commit may have rolled back by itself
-                    self._connection.execute("ROLLBACK")
-                raise
+        try:
+            with translate_errors("record"):
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    with translate_errors("record", OSError):
+                        self._disk.commit(self._connection)
+                except BaseException:
+                    with suppress(sqlite3.Error):  # a failed commit may have rolled back by itself
+                        self._connection.execute("ROLLBACK")
+                    raise
+        except StoreUnwritable as error:
+            if is_full(error):
+                self._reserve.release()
+            raise
 
-    def _claim(self, identity: Identity, account: str | None, now_ns: int) -> None:
+    def _insist(self, action: Callable[[], T]) -> T:
+        """Once more with the reserve's room: a trader that starts on a full volume still has to cancel."""
+        try:
+            return action()
+        except (sqlite3.Error, OSError, StoreUnwritable) as error:
+            if not is_full(error):
+                raise
+            self._reserve.release()
+            return action()
+
+    def _prepare(self, identity: Identity, account: str | None, now_ns: int) -> None:
+        _migrate(self._connection, self._disk)
+        self._reserve.refill()
         with self._commit():
             for key, value in asdict(identity).items():
                 self._claim_meta(key, value)
@@ -311,15 +262,6 @@ def _lock(folder: Path) -> int:
             f"another process writes {folder / FILE_NAME}: stop it, or wait until it has ended"
         ) from error
     return fd
-
-
-def _sync_folder(folder: Path) -> None:
-    """The name of a new file is as durable as its content only after this."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _migrate(connection: sqlite3.Connection, disk: Disk) -> None:

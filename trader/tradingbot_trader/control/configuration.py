@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -45,8 +45,16 @@ class Configuration:
 class Configurator:
     """Accepts for one pod: its venue and network are fixed by its arguments."""
 
-    def __init__(self, port: MarketDataPort, *, exchange: ExchangeId, network: Network, costs: Costs) -> None:
-        self._port = port
+    def __init__(
+        self,
+        port: MarketDataPort,
+        *,
+        exchange: ExchangeId,
+        network: Network,
+        costs: Costs,
+        find_strategy: Callable[[str], Strategy] = load_strategy,
+    ) -> None:
+        self._port, self._find_strategy = port, find_strategy
         self._exchange, self._network, self._costs = exchange, network, costs
 
     @property
@@ -66,19 +74,22 @@ class Configurator:
                 f"{asked.network}: the operator replaces the pod",
             )
         try:
-            strategy = load_strategy(spec.strategy.name)
+            strategy = self._find_strategy(spec.strategy.name)
             parameters = strategy.parse_parameters(spec.strategy.parameters)
         except UnknownStrategy as error:
             raise ConfigRefused(ConfigReason.UNKNOWN_STRATEGY, str(error)) from error
         except InvalidParameters as error:
             raise ConfigRefused(ConfigReason.INVALID_STRATEGY_PARAMETERS, str(error)) from error
-        try:
-            symbols = [*spec.symbols, *(symbol for symbol in also if symbol not in spec.symbols)]
-            instruments = await self._port.load_instruments(symbols)
-        except (UnknownSymbol, VenueRefused) as error:
-            raise ConfigRefused(ConfigReason.UNKNOWN_SYMBOL, str(error)) from error
+        instruments = await self.load_rules([*spec.symbols, *(symbol for symbol in also if symbol not in spec.symbols)])
         self._check_limits(spec, instruments)
         return Configuration(uid, generation, digest_spec(spec), spec, strategy, parameters, instruments)
+
+    async def load_rules(self, symbols: Sequence[str]) -> Mapping[str, Instrument]:
+        """What the venue says of these symbols now. Raises as `accept` does."""
+        try:
+            return await self._port.load_instruments(symbols)
+        except (UnknownSymbol, VenueRefused) as error:
+            raise ConfigRefused(ConfigReason.UNKNOWN_SYMBOL, str(error)) from error
 
     def _check_limits(self, spec: TradingBotSpec, instruments: Mapping[str, Instrument]) -> None:
         limit = spec.capital.find_stage(spec.capital.stage).limit

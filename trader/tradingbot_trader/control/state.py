@@ -22,6 +22,12 @@ class Cause(StrEnum):
     """No contact with the API server for `killSwitch.controlPlaneTimeout`: a stop could not reach us."""
     FEED_LOST = "FeedLost"
     """No market data for a symbol."""
+    RECONCILING = "Reconciling"
+    """The books have not been compared with the venue yet, or do not agree with it."""
+    ACCOUNT_STREAM_LOST = "AccountStreamLost"
+    """The venue's reports about our orders do not come: fills would be seen late."""
+    BREAKER_OPEN = "BreakerOpen"
+    """The venue fails, refuses what we send, or fills what it should not."""
     BOT_DELETED = "BotDeleted"
     """Our TradingBot is gone, or another one has its name."""
     SUSPENDED = "Suspended"
@@ -32,6 +38,8 @@ class Cause(StrEnum):
     """Another trader of this bot may be running."""
     STORE_UNWRITABLE = "StoreUnwritable"
     """What is sent could not be recorded."""
+    CREDENTIALS_REJECTED = "CredentialsRejected"
+    """There are no keys, or the venue does not take them, or they may do more than trade."""
 
 
 _STATE = {
@@ -40,12 +48,27 @@ _STATE = {
     Cause.NO_PERMIT: TradingState.REDUCE_ONLY,
     Cause.CONTROL_PLANE_LOST: TradingState.REDUCE_ONLY,
     Cause.FEED_LOST: TradingState.REDUCE_ONLY,
+    Cause.RECONCILING: TradingState.REDUCE_ONLY,
+    Cause.ACCOUNT_STREAM_LOST: TradingState.REDUCE_ONLY,
+    Cause.BREAKER_OPEN: TradingState.REDUCE_ONLY,
     Cause.BOT_DELETED: TradingState.REDUCE_ONLY,
     Cause.SUSPENDED: TradingState.REDUCE_ONLY,
     Cause.TERMINATING: TradingState.REDUCE_ONLY,
     Cause.LEASE_LOST: TradingState.HALTED,
     Cause.STORE_UNWRITABLE: TradingState.HALTED,
+    Cause.CREDENTIALS_REJECTED: TradingState.HALTED,
 }
+OUT_OF_SIGHT = frozenset(
+    {
+        Cause.CONTROL_PLANE_LOST,
+        Cause.FEED_LOST,
+        Cause.LEASE_LOST,
+        Cause.STORE_UNWRITABLE,
+        Cause.ACCOUNT_STREAM_LOST,
+        Cause.CREDENTIALS_REJECTED,
+    }
+)
+"""While one of these held, things may have happened that we did not see: their end asks for a fresh reconciliation."""
 _STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCE_ONLY: 1, TradingState.HALTED: 2}
 
 
@@ -53,6 +76,10 @@ _STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCE_ONLY: 1, TradingState
 class Verdict:
     state: TradingState
     causes: tuple[Cause, ...]
+
+    def passes(self, *, adds_risk: bool) -> bool:
+        """Whether an order may leave in this state."""
+        return self.state is TradingState.ACTIVE or (self.state is TradingState.REDUCE_ONLY and not adds_risk)
 
 
 def judge(causes: Iterable[Cause]) -> Verdict:

@@ -7,6 +7,14 @@ from decimal import ROUND_DOWN, ROUND_UP, Decimal
 
 
 @dataclass(frozen=True, slots=True)
+class PriceBand:
+    """Multiples of the average price of the last minutes (Binance PERCENT_PRICE_BY_SIDE)."""
+
+    lowest: Decimal
+    highest: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Instrument:
     """A spot market. Quantities are in the base currency, notionals in the quote currency."""
 
@@ -21,6 +29,11 @@ class Instrument:
     min_quantity_base: Decimal
     max_quantity_base: Decimal | None
     min_notional_quote: Decimal
+    max_notional_quote: Decimal | None = None
+    max_price: Decimal | None = None
+    buy_band: PriceBand | None = None
+    sell_band: PriceBand | None = None
+    """How far an order's price may lie from the market, by its side."""
 
     def round_quantity_down(self, quantity_base: Decimal) -> Decimal:
         """The largest tradable quantity that is not more; the venue refuses other steps (Binance -1013 LOT_SIZE)."""

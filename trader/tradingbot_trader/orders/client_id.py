@@ -69,13 +69,13 @@ class ClientOrderIds:
     """Hands out the ids of one run, each once."""
 
     def __init__(self, bot: str, epoch: int) -> None:
-        self._bot = bot
+        self.bot = bot
         self._epoch = epoch
         self._sequence = 0
 
     def take(self) -> str:
         self._sequence += 1
-        return build_client_order_id(self._bot, self._epoch, self._sequence)
+        return build_client_order_id(self.bot, self._epoch, self._sequence)
 
 
 def _checksum(body: str) -> str:

@@ -15,7 +15,7 @@ from tradingbot_trader.orders.machine import Order
 from tradingbot_trader.orders.order import BookName, Intent, OrderType, Purpose, Side, TimeInForce
 from tradingbot_trader.risk.limits import Limits, required_entry_quote
 from tradingbot_trader.risk.observed import HUNDRED, ONE, Observed
-from tradingbot_trader.strategy.base import Target
+from tradingbot_trader.strategy.base import Style, Target
 
 ZERO = Decimal(0)
 _DOWN = Context(prec=28, rounding=ROUND_DOWN)
@@ -75,24 +75,29 @@ class Draft:
 def size_order(target: Target, seen: Observed, limits: Limits) -> Draft | NoOrder:
     """The next order on the way to the target. `seen` is `RiskEngine.observe` of the same moment."""
     if target.allocation == 0:
-        return size_exit(seen, limits, reason=target.reason)
+        return size_exit(seen, limits, reason=target.reason, is_market=target.style is Style.MARKET)
     return size_entry(target, seen, limits)
 
 
-def size_exit(seen: Observed, limits: Limits, *, reason: str) -> Draft | NoOrder:
-    """Sell all that is held and not being sold yet, at once or not at all, at the last price less the slippage."""
+def size_exit(seen: Observed, limits: Limits, *, reason: str, is_market: bool = False) -> Draft | NoOrder:
+    """Sell all that is held and not being sold yet, at once or not at all, at the last price less the slippage.
+
+    At market it is counted, and checked, at the far end of the collar: the worst price at which it is still meant.
+    """
     if seen.held_base <= 0:
         return NoOrder(NoOrderReason.NOTHING_HELD)
     if not seen.price:
         return NoOrder(NoOrderReason.NO_PRICE)
     rules = seen.instrument
-    price = rules.round_price_up(seen.price * (ONE - _slippage_percent(seen, limits) / HUNDRED))
+    percent = limits.price_collar_percent if is_market else _slippage_percent(seen, limits)
+    price = rules.round_price_up(seen.price * (ONE - percent / HUNDRED))
     quantity = _tradable(seen.sellable_base, seen)
     if quantity <= 0 or quantity < rules.min_quantity_base or quantity * price < rules.min_notional_quote:
         if seen.selling_base > 0:
             return NoOrder(NoOrderReason.EXIT_OPEN)
         return NoOrder(NoOrderReason.DUST, f"{seen.held_base:f} {rules.base} is less than {rules.symbol} can trade")
-    return Draft(seen.symbol, Side.SELL, Purpose.EXIT, TimeInForce.IOC, quantity, price, reason)
+    order_type = OrderType.MARKET if is_market else OrderType.LIMIT
+    return Draft(seen.symbol, Side.SELL, Purpose.EXIT, TimeInForce.IOC, quantity, price, reason, order_type)
 
 
 def size_entry(target: Target, seen: Observed, limits: Limits) -> Draft | NoOrder:
@@ -115,8 +120,10 @@ def size_entry(target: Target, seen: Observed, limits: Limits) -> Draft | NoOrde
         return NoOrder(NoOrderReason.ON_TARGET)
     quantity = _tradable(_DOWN.divide(min(missing, _room_quote(seen, limits)), price * seen.costs.reserve_factor), seen)
     if _is_large_enough(quantity, price, required, seen):
-        time_in_force = TimeInForce.IOC if target.limit_offset_percent is None else TimeInForce.GTC
-        return Draft(seen.symbol, Side.BUY, Purpose.ENTRY, time_in_force, quantity, price, target.reason)
+        order_type = OrderType.MARKET if target.style is Style.MARKET else OrderType.LIMIT
+        return Draft(
+            seen.symbol, Side.BUY, Purpose.ENTRY, _time_in_force(target), quantity, price, target.reason, order_type
+        )
     if missing < required:
         return NoOrder(NoOrderReason.ON_TARGET, f"{missing:f} is missing, less than an order needs")
     return NoOrder(NoOrderReason.NO_ROOM, f"the limits leave {quantity * price:f}, {seen.symbol} needs {required:f}")
@@ -137,11 +144,18 @@ def _slippage_percent(seen: Observed, limits: Limits) -> Decimal:
     return min(seen.costs.slippage_percent, limits.price_collar_percent)
 
 
+def _time_in_force(target: Target) -> TimeInForce:
+    if target.limit_offset_percent is None:
+        return TimeInForce.IOC
+    return TimeInForce.POST_ONLY if target.style is Style.POST_ONLY else TimeInForce.GTC
+
+
 def _entry_price(target: Target, seen: Observed, limits: Limits) -> Decimal | None:
     """Rounded so that it stays inside its bound; None when the asked offset lies outside the collar."""
     rules, last = seen.instrument, seen.price or ZERO
     if target.limit_offset_percent is None:
-        return rules.round_price_down(last * (ONE + _slippage_percent(seen, limits) / HUNDRED))
+        percent = limits.price_collar_percent if target.style is Style.MARKET else _slippage_percent(seen, limits)
+        return rules.round_price_down(last * (ONE + percent / HUNDRED))
     if target.limit_offset_percent > limits.price_collar_percent:
         return None
     wanted = last * (ONE - target.limit_offset_percent / HUNDRED)

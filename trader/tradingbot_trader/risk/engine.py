@@ -19,11 +19,15 @@ from tradingbot_trader.market.instrument import Instrument
 from tradingbot_trader.orders import machine
 from tradingbot_trader.orders.machine import IllegalTransition, Order, Transition
 from tradingbot_trader.orders.order import Intent, OrderEvent, Purpose, Side
-from tradingbot_trader.risk.limits import FOR_ENTRIES, FOR_EXITS, MINUTE_NS, Denial, Limit, Limits
+from tradingbot_trader.risk.limits import FOR_ENTRIES, FOR_EXITS, FOR_PROTECTION, MINUTE_NS, Denial, Limit, Limits
 from tradingbot_trader.risk.observed import Costs, Observed, TrustedPrice
 
 ZERO = Decimal(0)
-TABLE: Mapping[Purpose, tuple[Limit, ...]] = {Purpose.ENTRY: FOR_ENTRIES, Purpose.EXIT: FOR_EXITS}
+TABLE: Mapping[Purpose, tuple[Limit, ...]] = {
+    Purpose.ENTRY: FOR_ENTRIES,
+    Purpose.EXIT: FOR_EXITS,
+    Purpose.PROTECT: FOR_PROTECTION,
+}
 MAX_ENTRIES_REMEMBERED = 600
 """The largest `maxOrdersPerMinute` that a spec can ask for. Kept by number, so that a clock that jumps forgets none."""
 
@@ -158,6 +162,9 @@ class RiskEngine:
             clock_skew_ns=conditions.clock_skew_ns,
             held_base=held,
             selling_base=sum((o.pending_base for o in self._open(Side.SELL, symbol)), ZERO),
+            protecting_base=sum(
+                (o.pending_base for o in self._open(Side.SELL, symbol) if o.intent.purpose is Purpose.PROTECT), ZERO
+            ),
             position_quote=self.position_quote(symbol),
             exposure_quote=self.exposure_quote,
             held_symbols=self.held_symbols,

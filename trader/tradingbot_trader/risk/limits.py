@@ -16,7 +16,7 @@ from tradingbot_api.conditions import TradingState
 from tradingbot_api.decimal import format_decimal
 from tradingbot_api.spec import Risk
 from tradingbot_trader.market.instrument import Instrument
-from tradingbot_trader.orders.order import Intent, Purpose, Side
+from tradingbot_trader.orders.order import Intent, OrderType, Purpose, Side
 from tradingbot_trader.risk.observed import HUNDRED, ONE, Costs, Observed
 
 ZERO = Decimal(0)
@@ -192,7 +192,9 @@ def trading_state(intent: Intent, seen: Observed, limits: Limits) -> Denial | No
 def reducing(intent: Intent, seen: Observed, limits: Limits) -> Denial | None:
     """Spot, long only: an entry buys, an exit sells what is held. On a shared account the rest is somebody else's."""
     if intent.purpose is Purpose.ENTRY:
-        return None if intent.side is Side.BUY else Denial(DenialReason.NOT_REDUCING, "entry by a sell", "0")
+        is_entry = intent.side is Side.BUY and intent.type is not OrderType.STOP_LOSS
+        what = "entry by a stop-loss" if intent.side is Side.BUY else "entry by a sell"
+        return None if is_entry else Denial(DenialReason.NOT_REDUCING, what, "0")
     if intent.side is not Side.SELL:
         return Denial(DenialReason.NOT_REDUCING, "exit by a buy", "0")
     return _above(DenialReason.NOT_REDUCING, intent.quantity_base, seen.sellable_base)
@@ -231,8 +233,11 @@ def venue_filters(intent: Intent, seen: Observed, limits: Limits) -> Denial | No
         return Denial(DenialReason.VENUE_FILTER, f"{quantity} at {intent.price}", "above 0")
     if quantity % rules.quantity_step:
         return Denial(DenialReason.VENUE_FILTER, f"quantity {quantity}", f"steps of {rules.quantity_step}")
-    if intent.price % rules.price_tick:
-        return Denial(DenialReason.VENUE_FILTER, f"price {intent.price}", f"ticks of {rules.price_tick}")
+    for price in (intent.price, intent.stop_price):
+        if price is not None and price % rules.price_tick:
+            return Denial(DenialReason.VENUE_FILTER, f"price {price}", f"ticks of {rules.price_tick}")
+    if (intent.stop_price is not None) is not (intent.type is OrderType.STOP_LOSS):
+        return Denial(DenialReason.VENUE_FILTER, f"stop price {intent.stop_price}", "of a stop-loss, and of it alone")
     if rules.max_quantity_base is not None and quantity > rules.max_quantity_base:
         return _above(DenialReason.VENUE_MAXIMUM, quantity, rules.max_quantity_base)
     if quantity < rules.min_quantity_base:
@@ -240,7 +245,23 @@ def venue_filters(intent: Intent, seen: Observed, limits: Limits) -> Denial | No
     if intent.notional_quote < rules.min_notional_quote:
         minimum = format_decimal(rules.min_notional_quote)
         return Denial(DenialReason.VENUE_MINIMUM, format_decimal(intent.notional_quote), minimum)
+    if rules.max_notional_quote is not None and intent.notional_quote > rules.max_notional_quote:
+        return _above(DenialReason.VENUE_MAXIMUM, intent.notional_quote, rules.max_notional_quote)
     return None
+
+
+def venue_prices(intent: Intent, seen: Observed, limits: Limits) -> Denial | None:
+    """The venue's own band around the market. It takes an average of minutes; the last price is what is known here."""
+    rules = seen.instrument
+    if rules.max_price is not None and intent.price > rules.max_price:
+        return _above(DenialReason.VENUE_FILTER, intent.price, rules.max_price)
+    band = rules.buy_band if intent.side is Side.BUY else rules.sell_band
+    if band is None or seen.price is None or intent.type is OrderType.MARKET:
+        return None
+    lowest, highest = seen.price * band.lowest, seen.price * band.highest
+    if lowest <= intent.price <= highest:
+        return None
+    return Denial(DenialReason.VENUE_FILTER, f"price {intent.price}", f"{lowest.normalize():f} to {highest.normalize():f}")
 
 
 def sellable_entry(intent: Intent, seen: Observed, limits: Limits) -> Denial | None:
@@ -304,8 +325,10 @@ def cash(intent: Intent, seen: Observed, limits: Limits) -> Denial | None:
 
 Limit = Callable[[Intent, Observed, Limits], Denial | None]
 
-FOR_EXITS: tuple[Limit, ...] = (trading_state, reducing, price_collar, venue_filters)
+FOR_EXITS: tuple[Limit, ...] = (trading_state, reducing, price_collar, venue_filters, venue_prices)
 """What protects from a mistaken order. Nothing here keeps a bot in a position that it wants to leave."""
+FOR_PROTECTION: tuple[Limit, ...] = (trading_state, reducing, venue_filters, venue_prices)
+"""A stop-loss rests far from the market on purpose, so the collar does not ask about it."""
 FOR_ENTRIES: tuple[Limit, ...] = (
     *FOR_EXITS,
     contradictions,

@@ -57,7 +57,7 @@ class Observed:
     held_base: Decimal
     """What the ledger holds of the symbol."""
     selling_base: Decimal
-    """What open and unresolved sells of the symbol may still sell."""
+    """What open and unresolved sells of the symbol may still sell, protective stops included."""
     position_quote: Decimal
     """Cost of the symbol's position, with its open and unresolved buys."""
     exposure_quote: Decimal
@@ -73,6 +73,8 @@ class Observed:
     """What may be spent, less open and unresolved buys; None where the venue's balance decides."""
     illegal: int = 0
     """Contradictions of orders that nobody has looked at."""
+    protecting_base: Decimal = Decimal(0)
+    """The part of `selling_base` that protective stops hold at the venue."""
 
     @property
     def symbol(self) -> str:
@@ -92,6 +94,7 @@ class Observed:
             "clockSkewNs": self.clock_skew_ns,
             "heldBase": _text(self.held_base),
             "sellingBase": _text(self.selling_base),
+            "protectingBase": _text(self.protecting_base),
             "positionQuote": _text(self.position_quote),
             "exposureQuote": _text(self.exposure_quote),
             "heldSymbols": sorted(self.held_symbols),

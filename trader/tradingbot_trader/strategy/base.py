@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
+from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -31,6 +32,17 @@ class InvalidParameters(ValueError):  # noqa: N818  as above
     """The strategy does not take these parameters. The message names each that is wrong and what would be right."""
 
 
+class Style(StrEnum):
+    """How an order gets there."""
+
+    LIMIT = "Limit"
+    """Up to a bound: the slippage's if it takes, its own price if it rests."""
+    MARKET = "Market"
+    """At whatever price the venue gives, at once."""
+    POST_ONLY = "PostOnly"
+    """Rests, or is refused; an entry with a `limit_offset_percent`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a strategy wants to hold of one symbol, from now on and until it says something else."""
@@ -43,6 +55,7 @@ class Target:
     """For the audit: what the strategy saw."""
     expires_after_candles: int | None = None
     """A resting entry that has not filled after so many candles is to be cancelled, and not asked for again."""
+    style: Style = Style.LIMIT
 
     def __post_init__(self) -> None:
         if not 0 <= self.allocation <= 1:
@@ -51,6 +64,9 @@ class Target:
             raise ValueError(f"limit offset {self.limit_offset_percent} percent is not between 0 and 100")
         if self.expires_after_candles is not None and self.expires_after_candles < 1:
             raise ValueError(f"an entry cannot expire after {self.expires_after_candles} candles")
+        rests = self.limit_offset_percent is not None
+        if (rests and self.style is Style.MARKET) or (not rests and self.style is Style.POST_ONLY):
+            raise ValueError(f"style {self.style} and limit offset {self.limit_offset_percent} exclude each other")
 
 
 def _whole(value: object) -> int:

@@ -30,7 +30,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one request, before anybody says what it means. Without secrets, and without any URL's query."""
+    """What came back for one request, before anybody says what it means. Without secrets and queries of URLs."""
 
     is_sent: bool
     """False: it is proved that no byte of the request left this process (no connection was ever established)."""
@@ -173,6 +173,10 @@ class AccountPort(Protocol):
 
     async def trades_since(self, symbol: str, trade_id: str) -> tuple[VenueTrade, ...]:
         """From that id on, oldest first; one page. "0" is the beginning."""
+        ...
+
+    async def trades_of(self, symbol: str, venue_order_id: str) -> tuple[VenueTrade, ...]:
+        """Of one order, oldest first; one page."""
         ...
 
     async def account(self) -> AccountView: ...

@@ -14,7 +14,7 @@ from typing import Any
 from tradingbot_api.decimal import format_decimal
 from tradingbot_api.spec import Network
 from tradingbot_trader.market.events import Level, Trade
-from tradingbot_trader.market.instrument import Instrument
+from tradingbot_trader.market.instrument import Instrument, PriceBand
 
 NAME = "Binance"
 CANDLES_PER_REQUEST = 1_000
@@ -89,7 +89,19 @@ def parse_instrument(symbol: str, listing: Mapping[str, Any]) -> Instrument:
         min_quantity_base=_number(lot["minQty"]),
         max_quantity_base=min(maxima, default=None),
         min_notional_quote=_number(notional.get("minNotional", "0")),
+        max_notional_quote=_number(notional.get("maxNotional", "0")) or None,
+        max_price=_number(price["maxPrice"]) or None,
+        buy_band=_band(filters, "bid"),
+        sell_band=_band(filters, "ask"),
     )
+
+
+def _band(filters: Mapping[str, Mapping[str, Any]], side: str) -> PriceBand | None:
+    """PERCENT_PRICE_BY_SIDE, or PERCENT_PRICE for both sides alike."""
+    by_side, both = filters.get("PERCENT_PRICE_BY_SIDE"), filters.get("PERCENT_PRICE")
+    if by_side is not None:
+        return PriceBand(_number(by_side[f"{side}MultiplierDown"]), _number(by_side[f"{side}MultiplierUp"]))
+    return PriceBand(_number(both["multiplierDown"]), _number(both["multiplierUp"])) if both is not None else None
 
 
 def parse_trade(symbol: str, message: Mapping[str, Any]) -> Trade:

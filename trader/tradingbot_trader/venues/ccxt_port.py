@@ -14,7 +14,7 @@ import functools
 import random as system_random
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -27,6 +27,7 @@ from tradingbot_trader.market.events import Book, Candle, MarketSink
 from tradingbot_trader.market.feed import Feed, FeedSettings, StreamLost, Tap
 from tradingbot_trader.market.instrument import Instrument
 from tradingbot_trader.venues import binance
+from tradingbot_trader.venues.ccxt_line import Handle, lined
 from tradingbot_trader.venues.ccxt_slim import Ccxt, load
 from tradingbot_trader.venues.port import (
     AddressRefused,
@@ -43,8 +44,6 @@ from tradingbot_trader.venues.turns import Turns
 REQUEST_TIMEOUT_MS = 10_000
 RATE_LIMIT_PAUSE_SECONDS = 60.0
 """When a venue asks for patience and does not say how long: Binance counts request weight by the minute."""
-_HANG_UP_SECONDS = 1.0
-"""How long a connection that is given up may take to say goodbye. A dead peer never answers."""
 _FIRST_RESYNC_SECONDS = 0.5
 _MAX_RESYNC_SECONDS = 30.0
 _MS_NS = 1_000_000
@@ -65,12 +64,17 @@ def build_market_data(
     if exchange_id is not ExchangeId.BINANCE:
         raise UnsupportedExchange(f"this version trades on binance; {exchange_id.value} comes with a later one")
     return CcxtMarketData(
-        load(exchange_id.value, _whole_ccxt),
+        load_ccxt(exchange_id),
         addresses=choose_addresses(network, rest_url=rest_url, stream_url=stream_url),
         clock=clock,
         random=random,
         settings=settings,
     )
+
+
+def load_ccxt(exchange_id: ExchangeId) -> Ccxt:
+    """Of one exchange; loaded once, whoever asks."""
+    return load(exchange_id.value, _whole_ccxt)
 
 
 def choose_addresses(network: Network, *, rest_url: str | None, stream_url: str | None) -> tuple[str, str]:
@@ -260,44 +264,18 @@ class CcxtMarketData:
 
 
 def _tapped(exchange_class: type[Any], errors: Any) -> type[Any]:
-    class Tapped(exchange_class):  # type: ignore[misc]  # ccxt is loaded at run time, and has no types
+    class Tapped(lined(exchange_class)):  # type: ignore[misc]  # ccxt is loaded at run time, and has no types
         number = Decimal
         """What ccxt makes most numbers with. Its own choice, float, would round what the venue wrote."""
         _tap: Tap | None = None
         _names: Mapping[str, str] = {}
-        _dials: Sequence[asyncio.Task[Any]] = ()
-        _pause_seconds = 0.0
-        """What the venue asked for when it refused to be dialled."""
 
-        def client(self, url: str) -> Any:
-            is_new = url not in (self.clients or {})
-            client = super().client(url)
-            if is_new:
-                client.open = functools.partial(self._dial, client.open)
-                client.handle_message = Turns(
-                    functools.partial(self._take_frame, client.handle_message),
-                    call_soon=self.asyncio_loop.call_soon,
-                    overflow=self._lose_frame,
-                ).put
-            return client
-
-        def on_error(self, client: Any, error: Exception) -> None:
-            self._pause_seconds = client.last_retry_after or 0.0
-            super().on_error(client, error)
-
-        async def hang_up(self) -> None:
-            clients = list((self.clients or {}).values())
-            endings: list[Awaitable[None]] = [asyncio.wait_for(each.close(), _HANG_UP_SECONDS) for each in clients]
-            for dial in self._dials:
-                dial.cancel()
-            await asyncio.gather(*endings, *self._dials, return_exceptions=True)
-            self.session = None
-
-        async def _dial(self, dial: Callable[..., Awaitable[None]], *arguments: Any) -> None:
-            """ccxt starts this and keeps no hold of it: a dial that hangs would connect after we have hung up."""
-            task = asyncio.current_task()
-            self._dials = [*self._dials, *([task] if task else [])]
-            await dial(*arguments)
+        def intercept(self, handle: Handle) -> Handle:
+            return Turns(
+                functools.partial(self._take_frame, handle),
+                call_soon=self.asyncio_loop.call_soon,
+                overflow=self._lose_frame,
+            ).put
 
         def handle_trade(self, client: Any, message: Mapping[str, Any]) -> None:  # noqa: ARG002  ccxt's signature
             if self._tap is not None:

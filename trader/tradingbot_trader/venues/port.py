@@ -50,6 +50,16 @@ class VenueUnavailable(VenueError, Transient):
     """The venue could not be reached, did not answer in time, or asked for patience."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Of a test venue; those of Mainnet are fixed in code. None: the network's own."""
+
+    rest_url: str | None = None
+    stream_url: str | None = None
+    account_url: str | None = None
+    """Of the account's reports."""
+
+
 @dataclass(slots=True)
 class FeedCounters:
     """Since the port was made. After each message `received == delivered + dropped`."""

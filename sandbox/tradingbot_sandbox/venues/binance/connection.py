@@ -17,8 +17,10 @@ from tradingbot_sandbox.market.clock import Clock
 from tradingbot_sandbox.market.events import NS_PER_SECOND
 from tradingbot_sandbox.venues.binance.commands import Command, CommandError, Method, parse_command
 from tradingbot_sandbox.venues.binance.exchange import Exchange, Log
+from tradingbot_sandbox.venues.binance.faults import BinanceFaults
 from tradingbot_sandbox.venues.binance.streams import Frame
 from tradingbot_sandbox.venues.binance.text import json_text, milliseconds
+from tradingbot_sandbox.venues.faults_rules import Operation
 
 _FRAMES_BEFORE_YIELD = 200
 _CLOSE_SECONDS = 2.0
@@ -47,6 +49,9 @@ class Wake(Protocol):
 class Connection:
     """A subscriber with a socket."""
 
+    operation = Operation.MARKET_STREAM
+    """What a fault script's rules know it by."""
+
     def __init__(
         self,
         number: int,
@@ -57,6 +62,7 @@ class Connection:
         clock: Clock,
         log: Log,
         limits: ConnectionLimits,
+        faults: BinanceFaults,
         wake: Wake,
         is_combined: bool,
     ) -> None:
@@ -70,13 +76,14 @@ class Connection:
         self._clock = clock
         self._log = log
         self._limits = limits
+        self._faults = faults
         self._wake = wake
         self._is_combined = is_combined
         self._names: dict[str, None] = {}
         self._queue: deque[bytes] = deque()
         self._has_work = asyncio.Event()
         self._heard_ns: deque[int] = deque(maxlen=limits.messages_per_second + 1)
-        self._pong_ns = clock.now_ns()
+        self._opened_ns = self._pong_ns = clock.now_ns()
         self._end: str | None = None
 
     @property
@@ -97,6 +104,8 @@ class Connection:
         try:
             self._subscribe(streams)
             async for message in self._socket:
+                if self._is_silent():
+                    continue
                 self._hear(message.type, message.data)
                 if message.type is WSMsgType.PING:
                     await self._socket.pong(message.data)
@@ -113,10 +122,15 @@ class Connection:
             self._log.info("client_gone", client=self.number, reason=reason, **self._counts())
 
     def offer(self, stream: str, frame: Frame) -> None:
+        self._enqueue(stream, frame.combined if self._is_combined else frame.raw)
+
+    def _enqueue(self, stream: str, frame: bytes) -> None:
+        if self._is_silent():
+            return
         if len(self._queue) >= self._limits.queue_frames:
             self._disconnect_slow(stream)
             return
-        self._queue.append(frame.combined if self._is_combined else frame.raw)
+        self._queue.append(frame)
         self._has_work.set()
 
     async def close(self, code: WSCloseCode, reason: str) -> None:
@@ -126,6 +140,16 @@ class Connection:
                 await self._socket.close(code=code, message=reason.encode())
         except (ConnectionError, TimeoutError):
             self._abort()  # it does not read: a goodbye cannot reach it
+
+    def cut(self, reason: str) -> None:
+        """End it without a goodbye."""
+        self._end = reason
+        self._abort()
+
+    def _is_silent(self) -> bool:
+        """Does a fault script keep everything from this connection, answers to pings included?"""
+        now_ns = self._clock.now_ns()
+        return self._faults.script.is_silent(self.operation, opened_ns=self._opened_ns, now_ns=now_ns)
 
     def _counts(self) -> dict[str, int]:
         return {"frames_sent": self.frames_sent, "frames_unsent": len(self._queue)}
@@ -154,6 +178,8 @@ class Connection:
     async def _ping_loop(self) -> None:
         while True:
             await asyncio.sleep(self._limits.ping_seconds)
+            if self._is_silent():
+                continue
             if self._clock.now_ns() - self._pong_ns > self._limits.pong_seconds * NS_PER_SECOND:
                 self._end = "no pong"
                 self._abort()

@@ -1,19 +1,26 @@
-"""The venue as one thing: world, streams, request weight, and the moment at which the play starts.
+"""The venue as one thing: world, streams, accounts, request weight, and the moment at which the play starts.
 
 PURE, but for its log.
 
-Flow: pump -> `advance(now)`; connections -> `subscribe` / `unsubscribe`; REST reads `world` and `publisher`.
+Flow: pump -> `advance(now)` -> streams and matching; connections -> `subscribe` / `unsubscribe`; REST reads `world`
+and `publisher`, and places orders at the `desk`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from decimal import Decimal
 from typing import Protocol
 
+from tradingbot_sandbox.market.events import Trade
 from tradingbot_sandbox.market.port import PlayState, StartPolicy
 from tradingbot_sandbox.market.world import World
+from tradingbot_sandbox.venues.binance.accounts import Accounts
+from tradingbot_sandbox.venues.binance.desk import TradingDesk
 from tradingbot_sandbox.venues.binance.publisher import TICK_NS, Publisher
-from tradingbot_sandbox.venues.binance.rules import venue_name
+from tradingbot_sandbox.venues.binance.rules import rules_of, venue_name
 from tradingbot_sandbox.venues.binance.streams import Stream, Subscriber, Subscriptions, parse_stream
+from tradingbot_sandbox.venues.binance.user_streams import UserStreams
 from tradingbot_sandbox.venues.binance.weights import WeightMeter
 
 EVENTS_AT_ONCE = 500
@@ -33,12 +40,22 @@ class Log(Protocol):
 class Exchange:
     """One simulated Binance."""
 
-    def __init__(self, world: World, *, meter: WeightMeter, start: StartPolicy, log: Log) -> None:
+    def __init__(
+        self, world: World, *, meter: WeightMeter, start: StartPolicy, log: Log, accounts: Accounts | None = None
+    ) -> None:
         self.world = world
         self.meter = meter
         self.subscriptions = Subscriptions()
         self.publisher = Publisher(world, self.subscriptions)
         self.symbols = {venue_name(symbol): symbol for symbol in world.boards}
+        self.rules = {symbol: rules_of(board.instrument) for symbol, board in world.boards.items()}
+        """What the filters say now. They may be replaced at any time."""
+        self.accounts = accounts or Accounts()
+        self.user_streams = UserStreams()
+        self.desk = TradingDesk(world.boards, self.accounts, self.rules, self.user_streams, self._print_trade)
+        self.assets = tuple(dict.fromkeys(asset for i in world.market.instruments for asset in (i.base, i.quote)))
+        self.requests: Counter[str] = Counter()
+        """How many REST requests came, by method and path: `POST /api/v3/order`."""
         self.slow_clients = 0
         self._start = start
         self._log = log
@@ -48,10 +65,15 @@ class Exchange:
     def advance(self, now_ns: int) -> bool:
         """Do what is due by now, a bounded piece of it. True: there may be more at once."""
         tick_ns = self._next_tick_ns
-        events = self.world.advance(min(now_ns, tick_ns), limit=EVENTS_AT_ONCE)
-        for event in events:
-            self.publisher.on_event(event)
-        if len(events) == EVENTS_AT_ONCE:
+        for _ in range(EVENTS_AT_ONCE):
+            # one by one: our orders meet the boards as they are after each event, and not after the next one
+            events = self.world.advance(min(now_ns, tick_ns), limit=1)
+            for event in events:
+                self.publisher.on_event(event)
+                self.desk.on_event(event, event.event_time_ns)
+            if not events:
+                break
+        else:
             return True
         self._tell_end()
         if tick_ns > now_ns:
@@ -85,8 +107,21 @@ class Exchange:
         return stream
 
     def burst(self, symbol: str, *, trades: int, now_ns: int) -> None:
-        for event in self.world.burst(symbol, trades=trades, now_ns=now_ns):
+        events = self.world.burst(symbol, trades=trades, now_ns=now_ns)
+        for event in events:
             self.publisher.on_event(event)
+        for event in events:  # after all of them: what our orders trade has later ids
+            self.desk.on_event(event, event.event_time_ns)
+
+    def _print_trade(self, symbol: str, price: Decimal, quantity: Decimal, *, buyer_is_maker: bool, now_ns: int) -> int:
+        """A fill of ours is a trade of the market, seen by all."""
+        board = self.world.boards[symbol]
+        trade_id = self.world.market.reserve_trade_ids(symbol, trades=1)
+        when_ns = max(now_ns, board.last_trade_ns)
+        trade = Trade(symbol, trade_id, price, quantity, when_ns, when_ns, buyer_is_maker)
+        board.apply(trade)
+        self.publisher.on_event(trade)
+        return trade_id
 
     def _tell_end(self) -> None:
         position = self.world.market.position()

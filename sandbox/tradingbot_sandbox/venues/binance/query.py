@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 from tradingbot_sandbox.venues.binance import errors
 
 _SYMBOL = re.compile(r"[A-Z0-9\-_.]{1,20}")
 _NUMBER = re.compile(r"[0-9]{1,20}")
+_DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
+_CLIENT_ID = re.compile(r"[a-zA-Z0-9\-_]{1,36}")
+_PLACES = 8
+"""No asset has more decimals."""
 
 
 class Query:
@@ -36,6 +41,29 @@ class Query:
         if not _NUMBER.fullmatch(value):
             raise errors.illegal_characters(name, errors.NUMBER_RANGE)
         return int(value)
+
+    def decimal(self, name: str) -> Decimal | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        if not _DECIMAL.fullmatch(value):
+            raise errors.illegal_characters(name, errors.DECIMAL_RANGE)
+        if len(value.partition(".")[2].rstrip("0")) > _PLACES:
+            raise errors.too_precise(name)
+        return Decimal(value)
+
+    def flag(self, name: str) -> bool:
+        """`true` or `false`; what is not sent is false."""
+        value = self.text(name)
+        if value not in (None, "true", "false"):
+            raise errors.illegal_characters(name, errors.BOOLEAN_RANGE)
+        return value == "true"
+
+    def client_id(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not _CLIENT_ID.fullmatch(value):
+            raise errors.illegal_characters(name, errors.CLIENT_ID_RANGE)
+        return value
 
     def limit(self, *, default: int, most: int) -> int:
         """How many rows. More than the most are cut to it, as Binance does."""

@@ -1,36 +1,53 @@
-"""Binance's public REST endpoints: what each one costs and answers. PURE, but for its log.
+"""Binance's REST API: the way of a request, and the public endpoints. PURE, but for its log.
 
-Flow: server -> `answer(path, parameters, address, now)` -> boards. Each request is weighed before it is read. Not
-here, and refused as unread parameters: `timeZone` of klines and `symbolStatus`.
+Flow: server (or a simulation, without sockets) -> `answer` -> public endpoints here, signed ones in private_rest.
+Each request is counted and weighed before it is read. Not here, and refused as unread parameters: `timeZone` of klines
+and `symbolStatus`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from urllib.parse import parse_qsl
 
 from tradingbot_sandbox.market.events import NS_PER_MS, Trade
-from tradingbot_sandbox.market.intervals import MINUTE_NS, Interval
+from tradingbot_sandbox.market.intervals import Interval
 from tradingbot_sandbox.market.world import Board
 from tradingbot_sandbox.venues.binance import errors, tickers
+from tradingbot_sandbox.venues.binance.auth import authenticate, signed_payload
+from tradingbot_sandbox.venues.binance.desk import average_price
 from tradingbot_sandbox.venues.binance.errors import ApiError
 from tradingbot_sandbox.venues.binance.exchange import Exchange, Log
 from tradingbot_sandbox.venues.binance.intervals import INTERVALS
+from tradingbot_sandbox.venues.binance.private_rest import PrivateApi, SignedEndpoint
 from tradingbot_sandbox.venues.binance.query import Query
 from tradingbot_sandbox.venues.binance.rules import build_exchange_info, venue_name
-from tradingbot_sandbox.venues.binance.text import decimal_text, level_texts, milliseconds
+from tradingbot_sandbox.venues.binance.text import decimal_text, json_text, level_texts, milliseconds
 
 Pairs = Sequence[tuple[str, str]]
+"""Names and values, as they were sent."""
+
+NOT_FOUND_PAGE = "<html><body><h2>404 Not found</h2></body></html>"
+"""Its changelog has this answer for an unknown path. A known path with another method: the same [unverified]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer."""
+    """One HTTP answer. A body that is text is sent as it is, as HTML; all others as JSON."""
 
     http_status: int
     body: object
     headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        return self.body if isinstance(self.body, str) else json_text(self.body)
+
+    @property
+    def content_type(self) -> str:
+        return "text/html" if isinstance(self.body, str) else "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +63,7 @@ class RestApi:
         self._exchange = exchange
         self._boards = exchange.world.boards
         self._log = log
+        self._private = PrivateApi(exchange)
         # weights: Binance's REST page, one by one; the order is that of the page
         self._endpoints: dict[str, _Endpoint] = {
             "/api/v3/ping": _Endpoint(lambda _: 1, self._ping),
@@ -62,25 +80,54 @@ class RestApi:
             "/api/v3/ticker/bookTicker": _Endpoint(_all_weight, self._book_ticker),
         }
 
-    def answer(self, path: str, pairs: Pairs, address: str, now_ns: int) -> Answer | None:
-        """The answer to one GET. None: there is no such endpoint."""
-        endpoint = self._endpoints.get(path)
+    def answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str = "",
+        body: str = "",
+        headers: Mapping[str, str] | None = None,
+        address: str,
+        now_ns: int,
+    ) -> Answer:
+        """The answer to one request. `query` and `body` are the texts exactly as they were sent."""
+        endpoint = self._find(method, path)
         if endpoint is None:
-            return None
+            self._log.warning("unknown_endpoint", method=method, path=path)
+            return Answer(404, NOT_FOUND_PAGE)
+        self._exchange.requests[f"{method} {path}"] += 1
+        pairs = read_pairs(query, body)
         refusal = self._exchange.meter.charge(address, endpoint.weigh(dict(pairs)), now_ns)
         used = str(self._exchange.meter.used(address, now_ns))
         # in lower case: ccxt hands headers over in a plain dict, and no reader may rely on the documentation's case
-        headers = {"x-mbx-used-weight": used, "x-mbx-used-weight-1m": used}
+        given = {"x-mbx-used-weight": used, "x-mbx-used-weight-1m": used}
         try:
             if refusal is not None:
                 self._log.warning("request_refused", address=address, path=path, status=refusal.http_status, used=used)
                 raise refusal
-            query = Query(pairs, self._exchange.symbols)
-            return Answer(200, endpoint.answer(query, now_ns), headers)
+            asked = Query(pairs, self._exchange.symbols)
+            if isinstance(endpoint, _Endpoint):
+                return Answer(200, endpoint.answer(asked, now_ns), given)
+            key = authenticate(
+                self._exchange.accounts,
+                asked,
+                api_key=_api_key(headers or {}),
+                payload=signed_payload(query, body),
+                right=endpoint.right,
+                address=address,
+                now_ns=now_ns,
+            )
+            done = endpoint.answer(key, asked, now_ns)
+            return Answer(200, done.body, given | done.headers)
         except ApiError as error:
             if error.retry_after_seconds is not None:
-                headers["Retry-After"] = str(error.retry_after_seconds)
-            return Answer(error.http_status, error.body, headers)
+                given["Retry-After"] = str(error.retry_after_seconds)
+            return Answer(error.http_status, error.body, given)
+
+    def _find(self, method: str, path: str) -> _Endpoint | SignedEndpoint | None:
+        public = self._endpoints.get(path) if method == "GET" else None
+        return public or self._private.find(method, path)
 
     def _ping(self, query: Query, _now_ns: int) -> object:
         query.check_all_read()
@@ -99,7 +146,7 @@ class RestApi:
             raise errors.invalid_combination()
         names = [asked] if isinstance(asked, str) else asked or list(self._boards)
         return build_exchange_info(
-            [self._boards[name].instrument for name in names],
+            [self._exchange.rules[name] for name in names],
             now_ms=milliseconds(now_ns),
             weight_limit=self._exchange.meter.limit,
             permission_sets=shows_permissions,
@@ -200,8 +247,7 @@ class RestApi:
     def _average_price(self, query: Query, now_ns: int) -> object:
         board = self._boards[query.symbol()]
         query.check_all_read()
-        window = board.chart.window(now_ns - 5 * MINUTE_NS, now_ns)
-        price = window.volume_quote / window.volume_base if window.volume_base else board.last_price
+        price = average_price(board, now_ns)
         return {"mins": 5, "price": decimal_text(price), "closeTime": milliseconds(board.last_trade_ns)}
 
     def _day_ticker(self, query: Query, now_ns: int) -> object:
@@ -230,6 +276,17 @@ class RestApi:
         if isinstance(asked, str):
             return build(self._boards[asked])
         return [build(self._boards[name]) for name in asked or self._boards]
+
+
+def read_pairs(query: str, body: str) -> Pairs:
+    """The parameters of both. One that is in both counts as the query has it (its page "General Information")."""
+    from_query = parse_qsl(query, keep_blank_values=True)
+    names = {name for name, _ in from_query}
+    return from_query + [pair for pair in parse_qsl(body, keep_blank_values=True) if pair[0] not in names]
+
+
+def _api_key(headers: Mapping[str, str]) -> str | None:
+    return next((value for name, value in headers.items() if name.lower() == "x-mbx-apikey"), None)
 
 
 def _trade_row(trade: Trade) -> dict[str, object]:

@@ -8,16 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from aiohttp import WSCloseCode, web
 
 from tradingbot_sandbox.market.clock import Clock
 from tradingbot_sandbox.market.events import NS_PER_SECOND
+from tradingbot_sandbox.venues.binance.account_control import CONTROL_PATHS, answer_control
 from tradingbot_sandbox.venues.binance.connection import Connection, ConnectionLimits
 from tradingbot_sandbox.venues.binance.control import build_state
 from tradingbot_sandbox.venues.binance.exchange import Exchange, Log
+from tradingbot_sandbox.venues.binance.faults import BinanceFaults, describe_request
+from tradingbot_sandbox.venues.binance.faults_control import FaultControl
+from tradingbot_sandbox.venues.binance.faults_http import FaultyDelivery
 from tradingbot_sandbox.venues.binance.rest import Answer, RestApi
-from tradingbot_sandbox.venues.binance.text import json_text
+from tradingbot_sandbox.venues.binance.ws_connection import MESSAGES_PER_SECOND, ApiConnection
+from tradingbot_sandbox.venues.faults import FaultScript
+from tradingbot_sandbox.venues.faults_rules import Rule
 
 MOST_BURST_TRADES = 200_000
 _SHORTEST_SLEEP_SECONDS = 0.001
@@ -26,12 +33,22 @@ _SHORTEST_SLEEP_SECONDS = 0.001
 class Server:
     """Binance on one address."""
 
-    def __init__(self, exchange: Exchange, *, clock: Clock, log: Log, limits: ConnectionLimits) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        *,
+        clock: Clock,
+        log: Log,
+        limits: ConnectionLimits,
+        faults: BinanceFaults | None = None,
+    ) -> None:
         self._exchange = exchange
         self._clock = clock
         self._log = log
         self._limits = limits
         self._rest = RestApi(exchange, log)
+        self._faults = faults or BinanceFaults(exchange, FaultScript(now_ns=clock.now_ns()), log=log)
+        self._delivery = FaultyDelivery(self._faults, clock=clock, log=log)
         self._connections: dict[int, Connection] = {}
         self._numbers = 0
         self._wake = asyncio.Event()
@@ -53,16 +70,21 @@ class Server:
             self.pump.cancel()
             (end,) = await asyncio.gather(self.pump, return_exceptions=True)
             closing = [c.close(WSCloseCode.GOING_AWAY, "server shutdown") for c in self._connections.values()]
-            await asyncio.gather(*closing)
+            await asyncio.gather(*closing, self._delivery.close())
             await runner.cleanup()
         if isinstance(end, Exception):
             raise end  # a market that stands still must not look like a quiet one
 
     def _application(self) -> web.Application:
         app = web.Application()
-        app.router.add_get("/api/{tail:.*}", self._api)
+        for path in ("/api/{tail:.*}", "/sapi/{tail:.*}"):
+            app.router.add_route("*", path, self._api)
         for path in ("/ws", "/ws/{streams:.*}", "/stream"):
             app.router.add_get(path, self._stream)
+        app.router.add_get("/ws-api/v3", self._session)
+        for path in CONTROL_PATHS:
+            app.router.add_route("*", path, self._control)
+        FaultControl(self._faults.script, clock=self._clock, log=self._log).add_to(app)
         app.router.add_get("/sandbox/state", self._state)
         app.router.add_post("/sandbox/burst", self._burst)
         return app
@@ -70,46 +92,78 @@ class Server:
     async def _move_market(self) -> None:
         """Hand over what is due, then sleep until something is."""
         while True:
+            for rule in self._faults.advance(self._clock.now_ns()):
+                self._disconnect(rule)
             if self._exchange.advance(self._clock.now_ns()):
                 await asyncio.sleep(0)
                 continue
-            due_seconds = (self._exchange.next_due_ns() - self._clock.now_ns()) / NS_PER_SECOND
+            due_ns = self._exchange.next_due_ns()  # soon enough for faults, too: there is a tick each 100 ms
+            due_seconds = (due_ns - self._clock.now_ns()) / NS_PER_SECOND
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), max(due_seconds, _SHORTEST_SLEEP_SECONDS))
 
     async def _api(self, request: web.Request) -> web.StreamResponse:
-        pairs = [(name, value) for name, value in request.query.items()]
-        answer = self._rest.answer(request.path, pairs, request.remote or "unknown", self._clock.now_ns())
-        if answer is None:
-            self._log.warning("unknown_endpoint", path=request.path)
-            return web.Response(
-                status=404, text="<html><body><h2>404 Not found</h2></body></html>", content_type="text/html"
+        query = request.raw_path.partition("?")[2]  # as it was sent: that is what was signed
+        body = await request.text()
+
+        def carry_out(now_ns: int) -> Answer:
+            return self._rest.answer(
+                request.method,
+                request.path,
+                query=query,
+                body=body,
+                headers=request.headers,
+                address=request.remote or "unknown",
+                now_ns=now_ns,
             )
-        self._log.debug("request", path=request.path_qs, status=answer.http_status)
-        return _response(answer)
+
+        asked = describe_request(request.method, request.path, query=query, body=body)
+        return await self._delivery.answer(request, asked, carry_out)
+
+    def _disconnect(self, rule: Rule) -> None:
+        for connection in self._connections.values():
+            if rule.is_about(connection.operation):
+                connection.cut("fault script: disconnect")
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         is_combined = request.path == "/stream"
         asked = request.query.get("streams", "") if is_combined else request.match_info.get("streams", "")
+        # ccxt.pro numbers its connections in the path (`/ws/0`): what has no @ is no stream
+        names = [name for name in asked.split("/") if "@" in name]
+        return await self._connect(request, Connection, self._limits, names, is_combined=is_combined)
+
+    async def _session(self, request: web.Request) -> web.StreamResponse:
+        limits = replace(self._limits, messages_per_second=MESSAGES_PER_SECOND)
+        return await self._connect(request, ApiConnection, limits, [])
+
+    async def _connect(
+        self,
+        request: web.Request,
+        kind: type[Connection],
+        limits: ConnectionLimits,
+        streams: list[str],
+        *,
+        is_combined: bool = False,
+    ) -> web.StreamResponse:
         socket = web.WebSocketResponse(autoping=False, compress=False, writer_limit=65_536)
         await socket.prepare(request)
         self._numbers += 1
-        connection = Connection(
+        connection = kind(
             self._numbers,
             socket,
             request,
             exchange=self._exchange,
             clock=self._clock,
             log=self._log,
-            limits=self._limits,
+            limits=limits,
+            faults=self._faults,
             wake=self._wake.set,
             is_combined=is_combined,
         )
         self._connections[connection.number] = connection
         try:
-            # ccxt.pro numbers its connections in the path (`/ws/0`): what has no @ is no stream
-            await connection.serve([name for name in asked.split("/") if "@" in name])
+            await connection.serve(streams)
         finally:
             del self._connections[connection.number]
         await connection.close(WSCloseCode.POLICY_VIOLATION, "disconnected")
@@ -118,6 +172,10 @@ class Server:
     async def _state(self, _request: web.Request) -> web.StreamResponse:
         clients = [connection.state for connection in self._connections.values()]
         return _response(Answer(200, build_state(self._exchange, clients, self._clock.now_ns())))
+
+    async def _control(self, request: web.Request) -> web.StreamResponse:
+        body, now_ns = await request.text(), self._clock.now_ns()
+        return _response(answer_control(self._exchange, request.method, request.path, body, now_ns))
 
     async def _burst(self, request: web.Request) -> web.StreamResponse:
         joined = request.query.get("symbol") or next(iter(self._exchange.symbols))
@@ -134,8 +192,8 @@ class Server:
 def _response(answer: Answer) -> web.Response:
     return web.Response(
         status=answer.http_status,
-        text=json_text(answer.body),
-        content_type="application/json",
+        text=answer.text,
+        content_type=answer.content_type,
         charset="UTF-8",
         headers=answer.headers,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -103,6 +103,8 @@ class Subscriptions:
         """Frames of each stream that had a listener."""
         self.delivered: Counter[str] = Counter()
         """The same, once for each listener."""
+        self.outlet: Callable[[str, Callable[[], None]], None] | None = None
+        """Where a fault script decides when a message of a stream is delivered, and whether."""
 
     def add(self, subscriber: Subscriber, stream: Stream) -> None:
         self._streams[stream.name] = stream
@@ -140,6 +142,13 @@ class Subscriptions:
         return len(self._listeners.get(stream, {}))
 
     def publish(self, stream: str, body: object) -> None:
+        """Tell it to everyone who listens, by way of the fault script if there is one."""
+        if self.outlet is None:
+            self.deliver(stream, body)
+        else:
+            self.outlet(stream, lambda: self.deliver(stream, body))
+
+    def deliver(self, stream: str, body: object) -> None:
         """Write the message once and hand it to everyone who listens."""
         listeners = self._listeners.get(stream)
         if not listeners:

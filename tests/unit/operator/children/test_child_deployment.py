@@ -7,21 +7,25 @@ from typing import Any
 
 import pytest
 
-from tradingbot_api.spec import Exchange, ExchangeId, Network
-from tradingbot_operator.children.deployment import build_deployment
+from tradingbot_api.spec import Exchange, ExchangeId, Mode, Network
+from tradingbot_operator.children.deployment import PodPlan, build_deployment, read_pod_plan
 from tradingbot_operator.children.metadata import BotRef
 from tradingbot_operator.children.platform import Addresses, Platform
+from tradingbot_sandbox.node.spec_check import check_pod
 
 BOT = BotRef("desk-a", "btc", "11111111-2222-3333-4444-555555555555")
 EXCHANGE = Exchange(id=ExchangeId.BINANCE, network=Network.SANDBOX)
-ADDRESSES = Addresses("http://venue:8080", "ws://venue:8080/ws")
+PAPER = PodPlan(EXCHANGE)
+LIVE = PodPlan(EXCHANGE, Mode.LIVE, "my-keys")
+ADDRESSES = Addresses("http://venue:8080", "ws://venue:8080/ws", "ws://venue:8080/ws-api/v3")
+KEYS = "/var/run/secrets/tradingbot/keys"
 Build = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def build(platform: Platform) -> Build:
     def deployment(**changes: Any) -> dict[str, Any]:
-        given: dict[str, Any] = {"exchange": EXCHANGE, "addresses": ADDRESSES, "suspended": False}
+        given: dict[str, Any] = {"pod": PAPER, "addresses": ADDRESSES, "suspended": False}
         settings = changes.pop("settings", {})
         return build_deployment(BOT, replace(platform, **settings), **(given | changes))
 
@@ -154,7 +158,7 @@ def test_suspended_bot_has_no_pod_and_the_same_template(build: Build) -> None:
 
 
 def test_mainnet_gets_no_address(build: Build) -> None:
-    mainnet = build(exchange=Exchange(id=ExchangeId.BINANCE), addresses=None)
+    mainnet = build(pod=PodPlan(Exchange(id=ExchangeId.BINANCE)), addresses=None)
     arguments = mainnet["spec"]["template"]["spec"]["containers"][0]["args"]
     assert not [argument for argument in arguments if "url" in argument]
 
@@ -163,11 +167,74 @@ def test_paper_pod_names_no_secret(build: Build) -> None:
     assert "secret" not in str(build()["spec"]["template"]["spec"]).lower().replace("/var/run/secrets", "")
 
 
+def pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
+    pod: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return pod
+
+
+def test_live_pod_differs_from_a_paper_pod_in_book_keys_and_account_stream_alone(build: Build) -> None:
+    paper, live = pod_of(build()), pod_of(build(pod=LIVE))
+    (trader,), (paper_trader,) = live["containers"], paper["containers"]
+    assert live["volumes"] == [
+        *paper["volumes"],
+        {"name": "keys", "secret": {"secretName": "my-keys", "defaultMode": 0o440, "optional": True}},
+    ]
+    assert trader["volumeMounts"] == [
+        *paper_trader["volumeMounts"],
+        {"name": "keys", "mountPath": KEYS, "readOnly": True},
+    ]
+    account = "--account-url=ws://venue:8080/ws-api/v3"
+    assert set(trader["args"]) ^ set(paper_trader["args"]) == {
+        "--book=paper", "--book=live", f"--keys-dir={KEYS}", account
+    }  # fmt: skip
+    rest = ("volumes", "containers")
+    assert {key: live[key] for key in live if key not in rest} == {key: paper[key] for key in paper if key not in rest}
+    assert trader | {"args": [], "volumeMounts": []} == paper_trader | {"args": [], "volumeMounts": []}
+
+
+def test_keys_are_in_no_variable_and_no_argument_of_a_live_pod(build: Build) -> None:
+    (container,) = pod_of(build(pod=LIVE))["containers"]
+    assert container["env"] == pod_of(build())["containers"][0]["env"]
+    assert "envFrom" not in container
+    assert not [argument for argument in container["args"] if "my-keys" in argument]
+
+
+def test_account_address_that_is_not_set_is_left_out(build: Build) -> None:
+    for addresses in (None, Addresses("http://venue:8080", "ws://venue:8080/ws")):
+        (container,) = pod_of(build(pod=LIVE, addresses=addresses))["containers"]
+        assert not [argument for argument in container["args"] if argument.startswith("--account-url")]
+
+
+def test_process_node_honours_every_field_of_a_live_pod(build: Build) -> None:
+    assert check_pod(pod_of(build(pod=LIVE))).unsupported == ()
+
+
+def test_another_secret_is_another_pod(build: Build) -> None:
+    other = build(pod=replace(LIVE, keys_secret="other-keys"))
+    assert other["spec"]["template"] != build(pod=LIVE)["spec"]["template"]
+
+
+@pytest.mark.parametrize("pod", [PAPER, LIVE, PodPlan(Exchange(id=ExchangeId.KRAKEN), Mode.LIVE, "k")])
+def test_what_a_pod_was_made_for_is_read_back(build: Build, pod: PodPlan) -> None:
+    assert read_pod_plan(build(pod=pod)) == pod
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["--exchange=ftx", "--network=Sandbox"], ["--exchange=binance"], [5, None], "run"]
+)
+def test_pod_that_is_not_as_we_write_it_is_unknown(build: Build, arguments: Any) -> None:
+    deployment = build()
+    pod_of(deployment)["containers"][0]["args"] = arguments
+    assert read_pod_plan(deployment) is None
+    assert read_pod_plan({}) is None
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exchange": Exchange(id=ExchangeId.KRAKEN, network=Network.SANDBOX)},
-        {"exchange": Exchange(id=ExchangeId.BINANCE, network=Network.TESTNET)},
+        {"pod": PodPlan(Exchange(id=ExchangeId.KRAKEN, network=Network.SANDBOX))},
+        {"pod": PodPlan(Exchange(id=ExchangeId.BINANCE, network=Network.TESTNET))},
+        {"pod": LIVE},
         {"addresses": Addresses("http://other:8080", "ws://venue:8080/ws")},
         {"settings": {"trader_image": "other:2"}},
         {"settings": {"trader_limits": {}}},

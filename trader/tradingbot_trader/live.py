@@ -1,0 +1,355 @@
+"""SHELL. A real account behind the desk: gateway, recovery, breakers, keys and the account's stream. No rule."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from tradingbot_api.spec import StopAction
+from tradingbot_api.status import AccountReport, BreakersReport, CredentialsReport, Preflight
+from tradingbot_trader.book.audit import AuditKind
+from tradingbot_trader.book.requests import Answer as RequestAnswer
+from tradingbot_trader.book.requests import Request, RequestKind
+from tradingbot_trader.book.transaction import Transaction
+from tradingbot_trader.control.state import Cause
+from tradingbot_trader.control.timestamps import rfc3339
+from tradingbot_trader.errors import RefuseToStart
+from tradingbot_trader.execution import Surroundings
+from tradingbot_trader.market.events import Book, FeedChange, FeedState, Trade
+from tradingbot_trader.orders.budget import RateBudget
+from tradingbot_trader.orders.gateway import AnswerPolicy, Hooks, LiveGateway
+from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState
+from tradingbot_trader.orders.outcome import Action
+from tradingbot_trader.orders.reconcile import Report, Result
+from tradingbot_trader.orders.recovery import Recovery, Scope
+from tradingbot_trader.orders.snapshot import Place
+from tradingbot_trader.risk.breakers import Breakers, BreakerTrip, TripKind
+from tradingbot_trader.risk.limits import Limits
+from tradingbot_trader.status import AccountNews, build_reconciliation, fingerprint
+from tradingbot_trader.venues.account import AccountPort, Answer, ExecutionReport, Operation
+
+_log = structlog.get_logger("live")
+NS = 1_000_000_000
+TICK_SECONDS = 0.5
+
+
+class Keys(Protocol):
+    """The credentials in use: control/credentials.py."""
+
+    @property
+    def account(self) -> AccountPort | None:
+        """The account, with the newest keys that passed their check; None while there are none."""
+        ...
+
+    @property
+    def account_id(self) -> str: ...
+    @property
+    def problem(self) -> str:
+        """Why no keys can be used; empty when they can."""
+        ...
+
+    def report(self) -> CredentialsReport: ...
+    def reject(self, reason: str) -> None:
+        """The venue does not take the keys in use any more."""
+        ...
+
+    async def run(self, on_change: Callable[[], None]) -> None: ...
+
+
+class LiveExecution:
+    """Execution on an account. Orders leave only after the account is known, claimed and reconciled."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        keys: Keys,
+        *,
+        policy: AnswerPolicy,
+        budget: RateBudget,
+        claim_account: Callable[[str], None],
+    ) -> None:
+        """`claim_account` binds the book to the account; RefuseToStart when it belongs to another one."""
+        self._around, self._keys, self._claim_account = around, keys, claim_account
+        self._desk, self._clock = around.desk, around.clock
+        store = self._desk.store
+        self.breakers = Breakers.from_counters(store.counters(store.book))
+        self._breakers_written = self.breakers.to_counters()
+        self._trips_told = 0
+        self._is_stream_up = False
+        self._claim_refused = ""
+        self._is_claimed = False
+        self._preflight_told: Preflight | None = None
+        self.gateway = LiveGateway(
+            account=lambda: keys.account,
+            place=self._place,
+            policy=policy,
+            budget=budget,
+            breakers=self.breakers,
+            clock=around.clock,
+            find_intent=self._find_intent,
+            hooks=Hooks(
+                may_place=self._may_place,
+                emit=self._emit,
+                on_action=self._on_action,
+                on_doubt=lambda order_id: self.recovery.doubt(order_id),  # noqa: PLW0108  recovery is made after the gateway
+            ),
+        )
+        self.recovery = Recovery(
+            self._desk,
+            self.gateway,
+            around.clock,
+            bot=around.bot,
+            place=self._place,
+            scope=self._scope,
+            interval_seconds=self._interval_seconds,
+            on_report=self._on_report,
+            on_trip=self._trip,
+        )
+
+    @property
+    def follower(self) -> LiveExecution:
+        return self
+
+    # The market, as far as it matters here
+
+    def advance(self, now_ns: int) -> None:
+        """A real venue moves by itself."""
+
+    def on_book(self, book: Book) -> None:
+        """As above."""
+
+    def on_trade(self, trade: Trade) -> None:
+        """As above."""
+
+    def on_feed(self, change: FeedChange) -> None:
+        if change.state is FeedState.CONNECTED:
+            self.recovery.ask(f"the market of {change.symbol} is back")
+
+    # Execution
+
+    def causes(self) -> Iterable[Cause]:
+        if self._keys.problem or self._claim_refused:
+            yield Cause.CREDENTIALS_REJECTED
+        if not self.recovery.has_passed:
+            yield Cause.RECONCILING
+        if not self._is_stream_up:
+            yield Cause.ACCOUNT_STREAM_LOST
+        if self.breakers.allows_new_risk(self._clock.now_ns()):
+            yield Cause.BREAKER_OPEN
+
+    def opening_cash_quote(self, limits: Limits) -> Decimal | None:  # noqa: ARG002  paper's cash is its limit
+        """What the account held in quote currency when the book was opened, with adjustments."""
+        configuration, store = self._around.configuration(), self._desk.store
+        opening = store.baseline(store.book)
+        if configuration is None or opening is None:
+            return None
+        asset = configuration.spec.capital.currency
+        return opening.get(asset, Decimal(0)) + store.adjusted(store.book).get(asset, Decimal(0))
+
+    def require_reconciliation(self, why: str) -> None:
+        self.recovery.require(why)
+
+    def news(self) -> AccountNews:
+        now_ns, report = self._clock.now_ns(), self.recovery.report
+        account_id = self._keys.account_id
+        return AccountNews(
+            preflight=self._preflight(now_ns),
+            credentials=self._keys.report(),
+            account=AccountReport(fingerprint=fingerprint(account_id)) if account_id else None,
+            reconciliation=build_reconciliation(report) if report is not None else None,
+            breakers=BreakersReport(
+                open=[kind.value for kind in self.breakers.open_kinds(now_ns)],
+                trips=self.breakers.total_trips,
+                last_trip_at=rfc3339(self.breakers.last_trip_ns) if self.breakers.last_trip_ns else None,
+            ),
+            unresolved_orders=sum(order.state is OrderState.UNRESOLVED for order in self._desk.engine.orders.values()),
+        )
+
+    def _preflight(self, now_ns: int) -> Preflight:
+        """What must be so before a live permit is asked for; the first thing that is not."""
+        checks = (
+            ("CredentialsRejected", self._keys.problem),
+            ("AccountRefused", self._claim_refused),
+            ("AccountUnknown", "" if self._is_claimed else "the venue has not told the account yet"),
+            ("AccountStreamLost", "" if self._is_stream_up else "the venue's reports about orders do not come"),
+            ("NotReconciled", "" if self.recovery.has_passed else self._why_not_reconciled()),
+        )
+        reason, message = next(((r, m) for r, m in checks if m), ("Passed", ""))
+        if self._preflight_told is None or (self._preflight_told.reason, self._preflight_told.message) != (
+            reason,
+            message,
+        ):
+            self._preflight_told = Preflight(
+                passed=reason == "Passed", reason=reason, message=message[:4096], at=rfc3339(now_ns)
+            )
+        return self._preflight_told
+
+    def _why_not_reconciled(self) -> str:
+        report = self.recovery.report
+        return "not compared with the venue yet" if report is None else f"{report.result}: {report.message}"
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keys.run(self._around.on_change))
+            tasks.create_task(self._follow_account())
+            tasks.create_task(self._watch_breakers())
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.gateway.abandon()
+
+    async def drain(self) -> None:
+        await self.gateway.drain()
+
+    async def handle(self, request: Request) -> RequestAnswer:
+        if request.kind is RequestKind.RECONCILE:
+            report = await self.recovery.reconcile(f"{request.who} asked for it")
+            message = f"{report.result}. {report.message}"
+            return RequestAnswer(is_done=True, message=message, data=dict(report.to_data()))
+        adjustment = request.to_adjustment()
+        if adjustment.book is not self._desk.store.book:
+            return RequestAnswer(is_done=False, message=f"this trader writes the book {self._desk.store.book}")
+
+        def write(tx: Transaction) -> None:
+            if tx.put_adjustment(adjustment):
+                tx.put_audit(AuditKind.ADJUSTED, {"adjustment": adjustment})
+
+        if not self._desk.record(write):
+            return RequestAnswer(is_done=False, message="the store cannot record now: ask again later")
+        self.recovery.require("the account was adjusted")
+        return RequestAnswer(is_done=True, message="recorded; the account is compared with the venue again now")
+
+    # The account
+
+    async def _follow_account(self) -> None:
+        """Once there is an account: claim it, then recover and listen; listen anew when its keys were swapped."""
+        while self._keys.account is None or self._around.configuration() is None:
+            await self._clock.sleep(0.05)
+        while not self._is_claimed:
+            try:
+                self._claim_account(self._keys.account_id)
+                self._is_claimed, self._claim_refused = True, ""
+            except RefuseToStart as error:
+                self._claim_refused = str(error)
+                self._around.on_change()
+                await self._clock.sleep(5.0)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.recovery.run())
+            tasks.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while True:
+            account = self._keys.account
+            if account is None:
+                await self._clock.sleep(TICK_SECONDS)
+                continue
+            listening = asyncio.ensure_future(account.run_stream(self))
+            try:
+                while self._keys.account is account and not listening.done():
+                    await self._clock.sleep(TICK_SECONDS)
+                if listening.done():
+                    listening.result()
+            finally:
+                listening.cancel()
+                await asyncio.gather(listening, return_exceptions=True)
+
+    def on_report(self, report: ExecutionReport) -> None:
+        """AccountSink."""
+        self.recovery.on_report(report)
+
+    def on_stream(self, *, is_up: bool, reason: str) -> None:
+        """AccountSink."""
+        self._is_stream_up = is_up
+        _log.info("account_stream", is_up=is_up, reason=reason)
+        if is_up:
+            self.recovery.ask("the account's stream is back")
+        self._around.on_change()
+
+    async def _watch_breakers(self) -> None:
+        """What the breakers know is made durable, and each trip is told once."""
+        while True:
+            counters = self.breakers.to_counters()
+            if counters != self._breakers_written:
+                trips = self.breakers.trips[self._trips_told :]
+                if self._desk.record(partial(_put_breakers, counters=counters, trips=trips)):
+                    self._breakers_written, self._trips_told = counters, self._trips_told + len(trips)
+                self._around.on_change()
+            if self.breakers.may_probe(Operation.QUERY, self._clock.now_ns()):
+                self.recovery.ask("the venue's breaker asks for a probe")
+            await self._clock.sleep(TICK_SECONDS)
+
+    # Hooks of the gateway
+
+    def _may_place(self, intent: Intent) -> str:
+        if not self._is_claimed:
+            return "the account has not been claimed yet"
+        return self._around.may_place(intent)
+
+    def _emit(self, event: OrderEvent) -> None:
+        if event.fill is not None and not self._desk.engine.ledger.has(event.fill):
+            fill = event.fill
+            self.breakers.on_fill(fill.symbol, fill.side, fill.event_time_ns, fill.client_order_id)
+        self._desk.on_event(event)
+
+    def _on_action(self, action: Action, symbol: str, answer: Answer) -> None:
+        _log.warning("venue_refused", action=action, symbol=symbol, answer=str(answer))
+        match action:
+            case Action.REFRESH_RULES:
+                self._around.refresh_rules()
+            case Action.RESYNC_CLOCK:
+                self._around.resync_clock()
+            case Action.HALT_CREDENTIALS:
+                self._keys.reject(str(answer))
+                self._around.on_change()
+            case Action.RECONCILE:
+                self.recovery.require(f"the venue refused: {answer}")
+            case _:
+                pass  # patience is kept, and doubts are cleared, elsewhere
+
+    def _on_report(self, report: Report) -> None:
+        if report.result is Result.PASSED:
+            self.breakers.on_reconciled(report.at_ns, report.begun_ns)
+        configuration = self._around.configuration()
+        if report.result is Result.FAILED and configuration is not None:
+            self._desk.record(lambda tx: tx.put_audit(AuditKind.MISMATCH, report.to_data()))
+            if configuration.spec.reconciliation.on_mismatch is not StopAction.REDUCE_ONLY:
+                # Never a sale: what is held is the very thing that is not known.
+                self._desk.cancel([order.client_order_id for order in self._desk.open_orders()])
+        self._around.on_change()
+
+    def _trip(self, kind: TripKind, text: str) -> None:
+        self.breakers.trip(kind, text, self._clock.now_ns())
+
+    # What recovery compares
+
+    def _place(self) -> Place:
+        return Place(self._around.venue, self._keys.account_id, self._desk.store.book)
+
+    def _find_intent(self, client_order_id: str) -> Intent | None:
+        order = self._desk.engine.orders.get(client_order_id)
+        return order.intent if order is not None else None
+
+    def _scope(self) -> Scope:
+        configuration = self._around.configuration()
+        if configuration is None:
+            return Scope(symbols=(), instruments={}, tolerance=Decimal(0))
+        return Scope(
+            symbols=configuration.spec.symbols,
+            instruments=self._around.instruments,
+            tolerance=configuration.spec.reconciliation.tolerance,
+        )
+
+    def _interval_seconds(self) -> float:
+        configuration = self._around.configuration()
+        return 3600.0 if configuration is None else configuration.spec.reconciliation.interval / NS
+
+
+def _put_breakers(tx: Transaction, *, counters: Mapping[str, str], trips: Iterable[BreakerTrip]) -> None:
+    tx.put_counters(counters)
+    for trip in trips:
+        tx.put_audit(AuditKind.BREAKER_TRIPPED, {"trip": trip})

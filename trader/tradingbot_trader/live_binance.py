@@ -1,0 +1,79 @@
+"""SHELL. Builds the live execution on Binance: account, keys, outcome table, rate budget. For __main__."""
+
+from __future__ import annotations
+
+import random as system_random
+from collections.abc import Callable
+from pathlib import Path
+
+from tradingbot_api.spec import ExchangeId, Network
+from tradingbot_trader.control.credentials import KeyRing
+from tradingbot_trader.execution import Surroundings
+from tradingbot_trader.live import LiveExecution
+from tradingbot_trader.orders.budget import RateBudget
+from tradingbot_trader.orders.gateway import AnswerPolicy
+from tradingbot_trader.orders.outcome import Action
+from tradingbot_trader.session import BuildLive
+from tradingbot_trader.venues.account import Answer, Operation
+from tradingbot_trader.venues.account_stream import Connect
+from tradingbot_trader.venues.binance_outcomes import TABLE, back_off_seconds, is_order_count
+from tradingbot_trader.venues.ccxt_account import AccountHooks, Accounts
+from tradingbot_trader.venues.port import Addresses
+from tradingbot_trader.venues.transport import Transport
+
+
+def build_live(
+    exchange: ExchangeId,
+    network: Network,
+    addresses: Addresses,
+    keys_dir: Path,
+    *,
+    transport: Transport | None = None,
+    connect: Connect | None = None,
+    random: Callable[[], float] = system_random.random,
+) -> BuildLive:
+    """`transport` and `connect` stand in for the network. Raises UnsupportedExchange or AddressRefused when called."""
+
+    def build(around: Surroundings) -> LiveExecution:
+        budget = RateBudget()
+
+        def symbol_of(venue_symbol: str) -> str:
+            """Other markets are other people's: they keep the venue's name."""
+            ours = (each.symbol for each in around.instruments.values() if each.venue_symbol == venue_symbol)
+            return next(ours, venue_symbol)
+
+        accounts = Accounts(
+            exchange,
+            network,
+            clock=around.clock,
+            symbol_of=symbol_of,
+            rest_url=addresses.rest_url,
+            stream_url=addresses.stream_url,
+            account_url=addresses.account_url,
+            hooks=AccountHooks(on_headers=lambda headers: budget.observe_headers(headers, around.clock.now_ns())),
+            transport=transport,
+            connect=connect,
+            random=random,
+        )
+        store = around.desk.store
+        keys = KeyRing(
+            keys_dir,
+            build=accounts.build,
+            is_key_refused=_is_key_refused,
+            network=network,
+            clock=around.clock,
+            account_id=store.read_meta(f"account/{store.book}") or "",
+        )
+        return LiveExecution(
+            around,
+            keys,
+            policy=AnswerPolicy(table=TABLE, back_off_seconds=back_off_seconds, is_order_count=is_order_count),
+            budget=budget,
+            claim_account=lambda account_id: store.claim_account(account_id, around.clock.now_ns()),
+        )
+
+    return build
+
+
+def _is_key_refused(answer: Answer) -> bool:
+    return TABLE.classify(Operation.QUERY, answer).action is Action.HALT_CREDENTIALS

@@ -1,0 +1,53 @@
+"""PURE. When an order whose fate is unknown may be presumed absent. Asked by recovery after each complete scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tradingbot_trader.orders.machine import Order
+
+SECOND_NS = 1_000_000_000
+LONGEST_WAIT_TO_SEND_NS = 2 * SECOND_NS
+"""The gateway lets no order leave later than this after its intent was made (MAX_WAIT_SECONDS there)."""
+FRESHNESS_NS = 4 * SECOND_NS
+"""A venue takes no request older than its recvWindow (3 s), by a clock that may be 1 s from ours."""
+VISIBILITY_NS = 60 * SECOND_NS
+"""Binance answers queries from memory first, then from its database, asynchronously (its API FAQ): "not found" proves
+nothing before this has passed on top (DESIGN, "Client order id")."""
+SCANS = 3
+"""Complete scans without a find: the order by its id, all open orders, all trades since."""
+_PACE_SECONDS = (0.0, 1.0, 2.0, 5.0, 5.0)
+_SLOWEST_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One order, and how often we have looked for it."""
+
+    looks: int = 0
+    scans: int = 0
+    """Complete ones without a find, begun when the venue could no longer take the request."""
+
+    def scanned(self, order: Order, begun_ns: int) -> Doubt:
+        """After a complete scan that did not find it."""
+        counts = begun_ns >= accepted_until_ns(order)
+        return replace(self, scans=self.scans + (1 if counts else 0))
+
+    def looked(self) -> Doubt:
+        return replace(self, looks=self.looks + 1)
+
+    def is_absent(self, order: Order, begun_ns: int) -> bool:
+        """After the scan that began at `begun_ns`. What the venue has shown once is never absent."""
+        is_known_there = bool(order.venue_order_ids) or order.filled_base > 0
+        is_late_enough = begun_ns >= accepted_until_ns(order) + VISIBILITY_NS
+        return not is_known_there and self.scans >= SCANS and is_late_enough
+
+    @property
+    def pause_seconds(self) -> float:
+        """Until the next look."""
+        return _PACE_SECONDS[self.looks] if self.looks < len(_PACE_SECONDS) else _SLOWEST_SECONDS
+
+
+def accepted_until_ns(order: Order) -> int:
+    """Later than this the venue cannot accept the request any more, whenever in its life it was sent."""
+    return order.intent.created_ns + LONGEST_WAIT_TO_SEND_NS + FRESHNESS_NS
