@@ -30,7 +30,8 @@ INTROS = {
     "audit.md": (
         "Audit",
         """The audit is a chain of records in the bot's store; each is written in the transaction of what it explains.
-        `tradingbot-trader audit export` writes one JSON object a line. How to check them:
+        `tradingbot-trader audit export` writes one JSON object a line. After 52 weeks records move into compressed
+        files below `archives/` beside the store; the chain goes through them. How to check them:
         [verify-the-audit.md](../how-to/verify-the-audit.md).""",
     ),
     "strategies.md": (
@@ -156,7 +157,7 @@ AUDIT_FIELDS = [
     ("`sequence`", "1, 2, 3, ... without a gap"),
     ("`time_ns`", "when it was written, nanoseconds since 1970-01-01 UTC"),
     ("`kind`", "see below"),
-    ("`book`", "`paper`"),
+    ("`book`", "`paper` or `live`"),
     ("`epoch`", "number of the trader's run"),
     ("`data`", "what the kind tells; money and quantities are decimal strings"),
     ("`previous`", "hash of the record before; 64 zeros for the first"),
@@ -186,8 +187,25 @@ AUDIT = {
     "STOP_COMPLETED": ("a stop has done what its action asks for", "latch, with the orders and their results"),
     "REARMED": ("a person released a latch", "id, source"),
     "FEED_GAP": ("the venue numbered trades that never came", "symbol, firstMissingId, missing"),
-    "RECONCILED": ("", ""),
-    "ADJUSTED": ("", ""),
+    "RECONCILED": (
+        "books and venue were compared, or could not be",
+        "why, result, message, deltas (asset, venue, local, delta), orphans, adopted",
+    ),
+    "ADJUSTED": ("a person recorded a deposit or withdrawal (`account adjust`)", "adjustment, with reason and who"),
+    "MISMATCH": ("a comparison failed that had not failed before", "as `Reconciled`"),
+    "ORPHAN": ("an order or trade on the account is not the bot's", "what"),
+    "ADOPTED": ("an own order was found at the venue that the store did not know", "intent"),
+    "PRESUMED_ABSENT": ("", ""),
+    "BREAKER_TRIPPED": ("a circuit breaker opened", "trip"),
+    "BREAKER_CLOSED": ("", ""),
+    "CREDENTIALS_CHANGED": ("", ""),
+    "CREDENTIALS_REFUSED": ("", ""),
+    "BASELINE_RECORDED": ("the balances before the bot's first live order were recorded", "balances, account"),
+    "RULES_REFRESHED": ("the venue changed its rules for a symbol", "changed"),
+    "ARCHIVED": (
+        "old records moved into a file below `archives/`",
+        "archive (its name), kind, book, records, firstSequence, lastSequence, lastHash, sha256 of the file",
+    ),
 }
 """By the constant's name: when it is written, and its data; both empty for those that nothing writes yet."""
 

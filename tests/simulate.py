@@ -40,7 +40,7 @@ def play(seed: int, *, is_loud: bool = False) -> tuple[int, str, dict[str, int]]
 
         async def go() -> dict[str, int]:
             outcome = await World(plan, folder).play()
-            return {"orders": outcome.orders, "fills": outcome.fills, "lives": outcome.lives}
+            return {"orders": outcome.orders, "fills": outcome.fills, "lives": outcome.lives} | outcome.seen
 
         return seed, "", run(go())
     except Violation as violation:
@@ -82,7 +82,7 @@ def _play_many(options: argparse.Namespace) -> int:
             seed, broken, counts = done.result()
             totals["worlds"] += 1
             for name, count in counts.items():
-                totals[name] += count
+                totals[name] = totals.get(name, 0) + count
             if broken:
                 failures += 1
                 broken_seeds.append(seed)

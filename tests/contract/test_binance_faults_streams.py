@@ -67,6 +67,19 @@ class Stream:
             return True
         return False
 
+    async def until_quiet(self) -> None:
+        """Past what was on its way before."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not await self.is_quiet():
+                pass
+
+    async def until_dead(self) -> None:
+        """Past what was on its way before, to the end without a goodbye."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while (kind := (await self.socket.receive()).type) in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.PING):
+                pass
+        assert kind in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+
     async def drain(self) -> None:
         """Take away what was on its way before: the answer to a ping comes after it."""
         await self.socket.ping(b"that is all")
@@ -119,9 +132,7 @@ async def test_silent_stream_stays_open_and_answers_no_ping_until_it_is_over(ven
         await stream.message()
         silence = venue.add_fault("silence", when={"operation": "market-stream"})
         venue.add_fault("silence", when={"operation": "user-stream"})
-        await asyncio.sleep(0.1)  # what was on its way before
-        while not await stream.is_quiet():
-            pass
+        await stream.until_quiet()
         async with listening(f"{venue.stream_url}/btcusdt@trade") as other:
             assert await other.is_quiet()
         venue.remove_fault(silence)
@@ -133,8 +144,7 @@ async def test_silence_of_old_connections_leaves_new_ones_alone(venue: VenueProc
     async with listening(f"{venue.stream_url}/btcusdt@trade") as stream:
         await stream.message()
         venue.add_fault("silence", new_connections=False)
-        while not await stream.is_quiet():
-            pass
+        await stream.until_quiet()
         async with listening(f"{venue.stream_url}/btcusdt@trade") as other:
             assert (await other.message())["e"] == "trade"
 
@@ -143,9 +153,7 @@ async def test_streams_are_disconnected_without_a_goodbye(venue: VenueProcess) -
     async with listening(f"{venue.stream_url}/btcusdt@trade") as stream:
         await stream.message()
         venue.add_fault("disconnect", when={"operation": "market-stream"})
-        while (frame := await stream.frame()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.PING):
-            pass
-        assert frame.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+        await stream.until_dead()
     async with listening(f"{venue.stream_url}/btcusdt@trade") as again:
         assert (await again.message())["e"] == "trade"
 
@@ -155,9 +163,9 @@ async def test_stale_market_has_a_frozen_book_and_no_trade_and_then_goes_on_with
         last = (await stream.message())["t"]
         stale = venue.add_fault("stale-market", symbol="BTCUSDT")
         # until it is over, all that comes was on its way before
-        while not (answered := await only_pongs(stream)):
-            pass
-        assert answered
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not await only_pongs(stream):
+                pass
         book = await trader.client.fetch_order_book(BTC, 100)
         ticker = await trader.client.publicGetTicker24hr({"symbol": "BTCUSDT"})
         assert await only_pongs(stream)
@@ -238,6 +246,7 @@ async def test_user_stream_falls_silent_with_an_event_while_market_streams_go_on
         )
         await rest_and_cancel(trader, client_id)
         assert await stream.reports(1) == [(client_id, "NEW")]
+        assert (await stream.message())["event"]["e"] == "outboundAccountPosition"
         assert await stream.is_quiet()
         await market.drain()
 
@@ -247,9 +256,7 @@ async def test_user_stream_is_disconnected_with_an_event(trader: Trader) -> None
         client_id = fresh_id()
         cut = trader.add_fault("disconnect", when={"operation": "user-stream", "client_id": client_id, "nth": 1})
         await trader.rest(client_id)
-        while (frame := await stream.frame()).type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.PING):
-            pass
-        assert frame.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+        await stream.until_dead()
         assert trader.fault(cut)["hits"] == 1
         await market.drain()
     async with hearing(trader) as again:

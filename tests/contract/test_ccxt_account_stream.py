@@ -25,7 +25,7 @@ from tradingbot_trader.venues.account_stream import AccountTap, Connect
 from tradingbot_trader.venues.binance_account import Symbols
 from tradingbot_trader.venues.ccxt_account import AccountHooks, Accounts, CcxtAccount
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 20
 QUICK = FeedSettings(silence_seconds=20.0, first_backoff_seconds=0.05, max_backoff_seconds=0.2)
 IMPATIENT = FeedSettings(silence_seconds=1.0, first_backoff_seconds=0.05, max_backoff_seconds=0.2)
 REFUSED = {"status": 401, "error": {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}}
@@ -41,9 +41,10 @@ class Changes:
         self._event.set()
 
     async def until(self, is_so: Callable[[], bool]) -> None:
-        while not is_so():
-            self._event.clear()
-            await self._event.wait()
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not is_so():
+                self._event.clear()
+                await self._event.wait()
 
 
 class Venue(Changes):
@@ -143,10 +144,9 @@ class Sink(Changes):
 @pytest.fixture
 async def venue() -> AsyncIterator[Venue]:
     made = Venue()
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        await made.start()
-        yield made
-        await made.stop()
+    await made.start()
+    yield made
+    await made.stop()
 
 
 def build(
@@ -169,10 +169,12 @@ def build(
 @contextlib.asynccontextmanager
 async def streaming(account: CcxtAccount, sink: Sink) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.ensure_future(account.run_stream(sink))
-    yield task
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    await account.close()
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await account.close()
 
 
 async def test_subscription_is_signed_with_the_venues_time_and_kept_fresh(venue: Venue) -> None:
@@ -294,7 +296,7 @@ async def test_venue_that_is_away_is_tried_until_it_is_there() -> None:
     venue, sink = Venue(), Sink()
     venue.stream_url = f"ws://127.0.0.1:{port}/ws"
     account = build(venue, sink)
-    async with asyncio.timeout(DEADLINE_SECONDS), streaming(account, sink):
+    async with streaming(account, sink):
         await sink.until(lambda: bool(sink.stream))
         assert not sink.is_up
         for secret in (venue.api_key, venue.api_secret):
@@ -316,7 +318,7 @@ async def test_sink_that_fails_ends_the_stream_with_its_error(venue: Venue) -> N
         await sink.until(lambda: sink.is_up)
         sink.error = RuntimeError("a bug in recovery")
         await venue.say({"subscriptionId": 0, "event": answers.report()})
-        await asyncio.wait([task])
+        await asyncio.wait([task], timeout=DEADLINE_SECONDS)
         with pytest.raises(RuntimeError, match="a bug in recovery"):
             task.result()
 
@@ -350,3 +352,16 @@ async def test_stream_can_come_from_a_function(venue: Venue) -> None:
         await sink.until(lambda: len(sink.reports) == 2)
     assert sink.stream[1] == (False, "cut by the script")
     assert venue.asked == []
+
+
+async def test_report_that_comes_before_the_confirmation_says_that_the_stream_is_up(venue: Venue) -> None:
+    sink = Sink()
+
+    async def connect(tap: AccountTap) -> None:
+        tap.report(answers.report())
+        tap.up()
+        await asyncio.Event().wait()
+
+    async with streaming(build(venue, sink, connect=connect), sink):
+        await sink.until(lambda: bool(sink.reports))
+    assert sink.events == ["up", "report", "down"]

@@ -11,7 +11,6 @@ import pytest
 from tradingbot_trader.venues.account import NotAllowed
 from tradingbot_trader.venues.transport import AiohttpTransport, HttpRequest, NoAnswer, NotSent
 
-DEADLINE_SECONDS = 30
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Used: 7\r\n\r\n{}"
 METHODS = ["GET", "DELETE", "POST"]
 SECRET = "s3cr3t" * 4
@@ -65,10 +64,9 @@ class Wire:
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
     made = Wire()
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        await made.start()
-        yield made
-        await made.stop()
+    await made.start()
+    yield made
+    await made.stop()
 
 
 @pytest.fixture

@@ -70,6 +70,8 @@ class Desk:
         self._conditions, self._on_store_failure, self._on_change = conditions, on_store_failure, on_change
         self._gateway: Gateway | None = None
         self._owed: list[Callable[[Transaction], object]] = []
+        self._unsaved: dict[str, Order] = {}
+        """Orders as they are now, of which the disk owes us a part."""
         self._counters_ns = clock.monotonic_ns()
         self._exit_asked_ns: dict[str, int] = {}
         self._cancel_asked_ns: dict[str, int] = {}
@@ -124,7 +126,7 @@ class Desk:
 
     def find(self, client_order_id: str) -> Order | None:
         """An order of this book, open or long ended."""
-        return self.engine.orders.get(client_order_id) or self.store.find_order(self.store.book, client_order_id)
+        return self.engine.orders.get(client_order_id) or self._find_ended(client_order_id)
 
     def find_by_venue_id(self, symbol: str, venue_order_id: str) -> Order | None:
         for order in self.engine.orders.values():
@@ -136,7 +138,7 @@ class Desk:
         """Take an order that no store of ours remembers into the books; False: the disk refused, ask again later."""
 
         def write(tx: Transaction) -> None:
-            tx.put_intent(intent)
+            tx.put_intent(intent, is_adopted=True)
             tx.put_audit(AuditKind.ADOPTED, {"intent": intent})
 
         if not self.record(write):
@@ -149,7 +151,7 @@ class Desk:
         try:
             transition = self.engine.apply(event)
         except UnknownOrder:
-            ended = self.store.find_order(self.store.book, event.client_order_id)
+            ended = self._find_ended(event.client_order_id)
             if ended is None:
                 _log.error("event_of_unknown_order", client_order_id=event.client_order_id, state=event.state)
                 return
@@ -165,6 +167,11 @@ class Desk:
                 self._metrics.fills.labels(fill.symbol, fill.side.value).inc()
                 _log.info("fill", symbol=fill.symbol, side=fill.side, quantity=fill.quantity_base, price=fill.price)
             self._on_change()
+
+    def _find_ended(self, client_order_id: str) -> Order | None:
+        """What the disk has not taken yet is not what the store says."""
+        unsaved = self._unsaved.get(client_order_id)
+        return unsaved or self.store.find_order(self.store.book, client_order_id)
 
     def mark(self, prices: Mapping[str, Decimal], now_ns: int, *, may_open_day: bool = True) -> None:
         """Follow the P&L at these prices. A new peak or day is made durable at once: no restart may forget them."""
@@ -183,18 +190,31 @@ class Desk:
 
         What must not be lost, because it has happened, is kept and written first with the next transaction.
         """
+        had_reserve = not self.store.is_reserve_spent
         try:
-            with self.store.transaction(self._clock.now_ns()) as tx:
-                for owed in self._owed:
-                    owed(tx)
-                write(tx)
+            self._commit(write)
         except StopTrading as error:
+            failure = error
+            if must_not_be_lost and had_reserve and self.store.is_reserve_spent:  # its room is free now
+                try:
+                    self._commit(write)
+                except StopTrading as again:
+                    failure = again
+                else:
+                    return True
             if must_not_be_lost:
                 self._owed.append(write)
-            self._on_store_failure(error)
+            self._on_store_failure(failure)
             return False
-        self._owed.clear()
         return True
+
+    def _commit(self, write: Callable[[Transaction], object]) -> None:
+        with self.store.transaction(self._clock.now_ns()) as tx:
+            for owed in self._owed:
+                owed(tx)
+            write(tx)
+        self._owed.clear()
+        self._unsaved.clear()
 
     def _place(self, sized: Draft | NoOrder, conditions: Conditions) -> Decision | NoOrder:
         if isinstance(sized, NoOrder):
@@ -256,7 +276,8 @@ class Desk:
             if transition.illegal is not None:
                 tx.put_audit(AuditKind.ILLEGAL_TRANSITION, {"message": str(transition.illegal)})
 
-        self.record(write, must_not_be_lost=True)
+        if not self.record(write, must_not_be_lost=True):
+            self._unsaved[event.client_order_id] = transition.order
 
     @property
     def _required_gateway(self) -> Gateway:

@@ -219,7 +219,11 @@ class LiveExecution:
             if tx.put_adjustment(adjustment):
                 tx.put_audit(AuditKind.ADJUSTED, {"adjustment": adjustment})
 
-        if not self._desk.record(write):
+        try:
+            is_recorded = self._desk.record(write)
+        except ValueError as error:
+            return RequestAnswer(is_done=False, message=str(error))
+        if not is_recorded:
             return RequestAnswer(is_done=False, message="the store cannot record now: ask again later")
         self.recovery.require("the account was adjusted")
         return RequestAnswer(is_done=True, message="recorded; the account is compared with the venue again now")

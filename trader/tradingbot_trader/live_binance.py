@@ -63,6 +63,7 @@ def build_live(
             network=network,
             clock=around.clock,
             account_id=store.read_meta(f"account/{store.book}") or "",
+            first_seen_ns=lambda fingerprint, now_ns: _first_seen_ns(around, fingerprint, now_ns),
         )
         return LiveExecution(
             around,
@@ -73,6 +74,15 @@ def build_live(
         )
 
     return build
+
+
+def _first_seen_ns(around: Surroundings, fingerprint: str, now_ns: int) -> int:
+    """`credentials.maxAge` counts from here, over restarts."""
+    name, store = f"key.{fingerprint}.first_seen_ns", around.desk.store
+    known = store.counters(store.book).get(name)
+    if known is None:
+        around.desk.record(lambda tx: tx.put_counters({name: str(now_ns)}))
+    return now_ns if known is None else int(known)
 
 
 def _is_key_refused(answer: Answer) -> bool:

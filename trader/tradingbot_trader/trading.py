@@ -19,8 +19,7 @@ from tradingbot_api.decimal import format_decimal
 from tradingbot_api.spec import KillSwitch, TradingBotSpec
 from tradingbot_api.status import ConfigReport
 from tradingbot_trader.book.audit import AuditKind
-from tradingbot_trader.book.ledger import Ledger
-from tradingbot_trader.book.requests import answer, pending
+from tradingbot_trader.book.requests import answer, forget_old, pending
 from tradingbot_trader.book.store import Store, Transaction
 from tradingbot_trader.clock import VenueClock
 from tradingbot_trader.control.configuration import Configuration, Configurator
@@ -47,6 +46,7 @@ from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("trading")
 RETRY_SECONDS = 5.0
+HOUSEKEEPING_SECONDS = 60.0
 REQUESTS_SECONDS = 1.0
 """How often people's requests are looked for."""
 
@@ -86,7 +86,7 @@ class Trading:
         now_ns = self._clock.now_ns()
         recent = [i.created_ns for i in store.intents_since(store.book, now_ns - 60 * 1_000_000_000)]
         engine = RiskEngine(
-            Ledger.rebuild(store.book, store.fills(store.book)),
+            store.ledger(store.book),
             self._instruments,
             costs=costs,
             orders=open_orders,
@@ -195,6 +195,7 @@ class Trading:
             tasks.create_task(self.execution.run())
             tasks.create_task(self.intake.run())
             tasks.create_task(self._serve_requests())
+            tasks.create_task(self._keep_house())
 
     async def drain(self, seconds: float) -> None:
         """No new risk from now on; resting entries are cancelled, and waited for so long."""
@@ -218,6 +219,19 @@ class Trading:
                 except OSError as error:
                     _log.error("request_not_answered", id=request.id, error=str(error))
             await self._clock.sleep(REQUESTS_SECONDS)
+
+    async def _keep_house(self) -> None:
+        """Old records move to archives, a piece at a time, and old answers go."""
+        while True:
+            await self._clock.sleep(HOUSEKEEPING_SECONDS)
+            forget_old(self._world.folder, self._clock.now_ns())
+            if self.desk.owes or self.store_failure:
+                continue
+            try:
+                while self._store.archive_due(self._clock.now_ns()):
+                    await self._clock.sleep(0.1)  # a piece takes milliseconds: orders go first
+            except StopTrading as error:
+                self._fail_store(error)
 
     def _run_market(self, configuration: Configuration, symbols: Collection[str]) -> asyncio.Task[None]:
         if self._tasks is None:
@@ -296,6 +310,7 @@ class Trading:
             Cause.TERMINATING: self._is_terminating,
             Cause.LEASE_LOST: not self._world.holds_lease(0.0),
             Cause.STORE_UNWRITABLE: bool(self.store_failure),
+            Cause.STORE_FULL: self._store.is_reserve_spent,
         }
         return [*(cause for cause, is_so in found.items() if is_so), *self.execution.causes()]
 

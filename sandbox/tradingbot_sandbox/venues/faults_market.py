@@ -60,9 +60,8 @@ class StoppableMarket:
             asked = limit - len(out)
             events = self._market.take(now_ns, limit=asked)
             for event in events:
-                held = self._held[event.symbol]
-                if held or self._is_stale(event.symbol, now_ns):
-                    held.append(event)
+                if self._is_stale(event.symbol, now_ns):
+                    self._held[event.symbol].append(event)
                 else:
                     out.append(_not_before(event, self._went_on_ns[event.symbol]))
             if len(events) < asked:

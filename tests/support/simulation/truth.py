@@ -19,6 +19,8 @@ from tradingbot_trader.orders.client_id import is_own
 from tradingbot_trader.orders.order import BookName
 
 ZERO = Decimal(0)
+_KINDS = frozenset({"Adopted", "Latched", "BreakerTripped", "Mismatch", "Orphan", "Adjusted", "RulesRefreshed", "FeedGap"})
+_EVENTS = frozenset({"Unresolved", "PresumedAbsent", "Rejected", "Denied", "Cancelled", "Expired", "Filled"})
 
 
 class Violation(AssertionError):  # noqa: N818  named by consequence
@@ -101,6 +103,19 @@ class Truth:
             if self.peaks and peak < self.peaks[-1]:
                 self.violations.append(f"P5: the peak of the P&L went back from {self.peaks[-1]} to {peak}")
             self.peaks.append(peak)
+
+    def count_seen(self, folder: Path) -> dict[str, int]:
+        """What has come about, by the audit."""
+        seen: Counter[str] = Counter()
+        with open_reader(folder) as reader:
+            for record in reader.audit_records():
+                if record.kind in _KINDS:
+                    seen[record.kind] += 1
+                elif record.kind == "OrderEvent":
+                    event = json.loads(record.data)["event"]
+                    if event in _EVENTS:
+                        seen[event] += 1
+        return dict(seen)
 
     def _check_fills(self, folder: Path) -> None:
         own = [t for t in self.venue.account.trades if is_own(t.order.client_id, self.bot)]

@@ -57,6 +57,8 @@ class Outcome:
     fills: int
     lives: int
     violations: list[str]
+    seen: dict[str, int]
+    """How often what the simulation is for has come about: so that a world in which nothing goes wrong is noticed."""
 
 
 class LiveKube(FakeKube):
@@ -390,7 +392,7 @@ class World:
             return
         who = sent.values.get("newClientOrderId", "")
         latch = self.kube.trader.get("latch") or {}
-        if latch.get("acknowledgedAt") and latch.get("state") in ("Stopping", "Stopped"):
+        if latch.get("acknowledgedAt") and latch.get("state") in ("Stopping", "Stopped") and self._is_latched():
             self._report(f"P4: entry {who} left after the stop {latch.get('id')} was acknowledged")
         now = self._seconds()
         if now - self._since.get("down", now) > CONTROL_PLANE_TIMEOUT_SECONDS + 1:
@@ -410,6 +412,11 @@ class World:
         if self.clock.now_ns() - board.last_trade_ns > STALE_SECONDS * 1e9:
             self._report(f"P5: entry {who} left on a price of {board.last_trade_ns}")
 
+    def _is_latched(self) -> bool:
+        """By the store: a release that the API server could not be told of is a release."""
+        with open_reader(self.store) as reader:
+            return reader.current_latch() is not None
+
     def _report(self, text: str) -> None:
         self.truth.violations.append(f"{self._seconds():.2f} s: {text}")
 
@@ -417,7 +424,8 @@ class World:
         self.truth.check_end(self.store)
         own = self.truth.own_orders()
         fills = sum(1 for trade in self.venue.account.trades if trade.order in own)
-        outcome = Outcome(self.plan.seed, len(own), fills, self.lives, list(dict.fromkeys(self.truth.violations)))
+        violations = list(dict.fromkeys(self.truth.violations))
+        outcome = Outcome(self.plan.seed, len(own), fills, self.lives, violations, self.truth.count_seen(self.store))
         if outcome.violations:
             lines = "\n".join(f"  {each}" for each in outcome.violations[:20])
             raise Violation(f"{len(outcome.violations)} promises broken\n{lines}\n{self.plan.describe()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -189,12 +190,13 @@ def test_many_fills_of_an_order_that_is_not_over_do_not_stop_the_archive(eager: 
 
 
 def test_own_order_that_was_archived_is_no_orphan(eager: Store) -> None:
+    trade(eager, 4, end=None)
     trade(eager, 5)
     trade(eager, 6, end=None)
     archive_all(eager)
     assert eager.is_archived_order(PAPER, order_id(5))
-    assert not eager.is_archived_order(PAPER, order_id(6))
-    assert not eager.is_archived_order(PAPER, order_id(7))
+    for number in (4, 6, 7):
+        assert not eager.is_archived_order(PAPER, order_id(number))
     assert not eager.is_archived_order(LIVE, order_id(5))
     assert not eager.is_archived_order(PAPER, "somebody's")
 
@@ -311,6 +313,49 @@ def test_crash_at_any_step_loses_and_doubles_nothing(open_store: Open, folder: P
     assert store.count_orders(PAPER) == 4
     assert store.audit_head.sequence == head + len(store.archives())
     assert audit.verify(store.audit_records(), expected_head=store.audit_head).is_sound
+
+
+@pytest.mark.parametrize("point", ["after-temporary", "after-save", "before-commit"])
+def test_file_of_a_crash_is_removed_when_the_next_one_is_another(open_store: Open, folder: Path, point: str) -> None:
+    disk = CrashingDisk()
+    store = open_store(retention=EAGER, disk=disk)
+    store.begin_epoch(0, NOW_NS)
+    for number in range(1, 5):
+        trade(store, number)
+    for now_ns in (LATER_NS, NOW_NS + 91 * DAY_NS):  # the audit's file, then one of orders
+        disk.point = point
+        with pytest.raises(Crash):
+            store.archive_due(now_ns)
+    assert names(folder)
+    store.close()
+    disk.point = ""
+    again = open_store(retention=replace(EAGER, records=7), disk=disk)
+    again.begin_epoch(0, NOW_NS)
+    archive_all(again)
+    assert names(folder) == sorted(each.name for each in again.archives())
+    assert again.ledger(PAPER).fill_count == 8
+
+
+def test_commit_that_failed_leaves_no_file_behind_either(open_store: Open, folder: Path) -> None:
+    class Refusing(CrashingDisk):
+        def commit(self, connection: sqlite3.Connection) -> None:
+            if self.point:
+                raise sqlite3.OperationalError("disk I/O error")
+            super().commit(connection)
+
+    disk = Refusing()
+    store = open_store(retention=EAGER, disk=disk)
+    store.begin_epoch(0, NOW_NS)
+    trade(store, 1)
+    disk.point = "refuse"
+    with pytest.raises(StoreUnwritable):
+        store.archive_due(NOW_NS + 91 * DAY_NS)
+    assert len(names(folder)) == 1
+    disk.point = ""
+    trade(store, 2)  # so that the next file is another
+    archive_all(store)
+    assert names(folder) == sorted(each.name for each in store.archives())
+    assert store.ledger(PAPER).fill_count == 4
 
 
 def test_file_that_no_store_names_is_kept_when_it_holds_what_the_store_does_not(open_store: Open, folder: Path) -> None:

@@ -183,6 +183,11 @@ def test_effects_of_two_rules_come_together(make_request: RequestOf, at: At) -> 
     assert fate.rules == (1, 2, 3, 4)
 
 
+def test_lost_request_stays_lost_whatever_its_answer_says(make_request: RequestOf, at: At) -> None:
+    given = [Rule(what=rules.LoseRequest()), Rule(what=rules.ServerError(accepted=True))]
+    assert not FaultScript(given, now_ns=at(0)).on_request(make_request(), at(0)).is_delivered
+
+
 def test_effects_on_orders_happen_to_new_orders_alone(make_script: ScriptOf, make_request: RequestOf, at: At) -> None:
     script = make_script(rules.PartialFill(most_base=Decimal(1)))
     assert script.on_request(make_request(Operation.CANCEL), at(0)) == PLAIN

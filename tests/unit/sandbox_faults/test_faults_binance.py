@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tradingbot_sandbox.venues import faults_rules as rules
+from tradingbot_sandbox.venues.binance.account_control import trade_by_hand
 from tradingbot_sandbox.venues.binance.faults import describe_market_event, describe_request, describe_user_event
 from tradingbot_sandbox.venues.faults import Event, Request
 from tradingbot_sandbox.venues.faults_rules import Effect, Operation, Rule, When
@@ -131,6 +132,13 @@ def test_taker_order_is_filled_in_part(make_venue: Make, body_of: Body) -> None:
     assert (second["executedQty"], second["status"]) == ("1.00000000", "FILLED")
 
 
+def test_only_the_order_of_the_request_is_filled_in_part(make_venue: Make, body_of: Body) -> None:
+    venue = make_venue(Rule(what=rules.PartialFill(most_base=Decimal("0.25"))))
+    body_of(venue.place())
+    by_hand = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "1"}
+    assert trade_by_hand(venue.exchange, venue.account, by_hand, venue.now_ns)["status"] == "FILLED"
+
+
 def test_rest_of_a_partly_filled_limit_order_stays_open(make_venue: Make, body_of: Body) -> None:
     venue = make_venue(Rule(what=rules.PartialFill(most_base=Decimal("0.25"))))
     placed = body_of(venue.place(type="LIMIT", price="70000", timeInForce="GTC"))
@@ -179,7 +187,8 @@ def test_filters_change_at_their_moment(make_venue: Make, body_of: Body) -> None
     venue = make_venue(Rule(when=When(from_seconds=Decimal(1)), what=change))
     body_of(venue.place("before", quantity="0.4"))
     venue.run(1)
-    assert body_of(venue.place("step", quantity="0.4"))["msg"] == "Filter failure: LOT_SIZE"
+    assert body_of(venue.place("least", quantity="0.4"))["msg"] == "Filter failure: LOT_SIZE"
+    assert body_of(venue.place("step", quantity="0.7"))["msg"] == "Filter failure: LOT_SIZE"
     limit = {"type": "LIMIT", "timeInForce": "GTC", "quantity": "0.5"}
     assert body_of(venue.place("tick", **limit, price="59999"))["msg"] == "Filter failure: PRICE_FILTER"
     assert body_of(venue.place("notional", **limit, price="60000"))["msg"] == "Filter failure: NOTIONAL"

@@ -83,6 +83,13 @@ def test_events_are_shuffled_within_their_window(make_script: ScriptOf, at: At) 
     assert out.index(8) < out.index(9)
 
 
+def test_no_window_comes_out_as_it_went_in(make_script: ScriptOf, at: At) -> None:
+    way = way_of(make_script(rules.ReorderEvents(window=2)))
+    for number in range(40):
+        way.put(number, at(0))
+    assert way.take(at(0)) == [number + 1 - 2 * (number % 2) for number in range(40)]
+
+
 def test_window_that_does_not_fill_is_let_go(make_script: ScriptOf, at: At) -> None:
     way = way_of(make_script(rules.ReorderEvents(window=10, seconds=Decimal(3))))
     way.put(0, at(0))

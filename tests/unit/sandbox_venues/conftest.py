@@ -94,9 +94,7 @@ class HandMarket:
         """A best bid and ask that is ahead of the book."""
         update_id = self._update_ids[symbol] + 1
         ((bid_price, bid_quantity),), ((ask_price, ask_quantity),) = levels(bid), levels(ask)
-        self._coming.append(
-            BookTicker(symbol, update_id, bid_price, bid_quantity, ask_price, ask_quantity, now_ns)
-        )
+        self._coming.append(BookTicker(symbol, update_id, bid_price, bid_quantity, ask_price, ask_quantity, now_ns))
 
 
 class SilentLog:

@@ -23,7 +23,17 @@ orders = st.fixed_dictionaries(
     {
         "side": sides,
         "type": st.sampled_from(
-            ["LIMIT", "LIMIT", "LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"]
+            [
+                "LIMIT",
+                "LIMIT",
+                "LIMIT",
+                "LIMIT_MAKER",
+                "MARKET",
+                "STOP_LOSS",
+                "STOP_LOSS_LIMIT",
+                "TAKE_PROFIT",
+                "TAKE_PROFIT_LIMIT",
+            ]
         ),
         "timeInForce": st.sampled_from(["GTC", "GTC", "IOC", "FOK"]),
         "price": prices,

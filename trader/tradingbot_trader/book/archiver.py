@@ -110,10 +110,9 @@ def sweep(connection: sqlite3.Connection, folder: Path, disk: Disk) -> None:
         return
     known = {row["name"] for row in connection.execute("SELECT name FROM archives")}
     for path in sorted(place.iterdir()):
-        is_unfinished = files.NAME.fullmatch(path.name.removesuffix(TEMPORARY_SUFFIX)) is not None
-        if (is_unfinished and path.name.endswith(TEMPORARY_SUFFIX)) or (
-            files.NAME.fullmatch(path.name) and path.name not in known and _is_superfluous(connection, path)
-        ):
+        name = path.name.removesuffix(TEMPORARY_SUFFIX)
+        is_half = name != path.name
+        if files.NAME.fullmatch(name) and (is_half or (name not in known and _is_superfluous(connection, path))):
             disk.remove(path)
 
 

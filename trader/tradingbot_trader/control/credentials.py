@@ -28,6 +28,10 @@ RECHECK_SECONDS = 60.0
 """A pair that was refused is checked again so often: its permissions may have been corrected at the venue."""
 
 
+REVIEW_SECONDS = 3600.0
+"""How often the permissions of the pair in use are read again: somebody may have switched withdrawals on."""
+
+
 class BuildAccount(Protocol):
     def __call__(self, *, api_key: str, api_secret: str, on_answer: Callable[[Answer], None]) -> AccountPort:
         """A client with that pair. `on_answer` is told of each of its answers that is no success."""
@@ -127,7 +131,7 @@ class KeyRing:
             self._refused = None  # whatever was told of another pair is over
             if not self._problem:
                 self._tell(Verdict(KeyReason.ACCEPTED))
-        if self._in_use is not None and self._problem and self._is_due(self._next_recheck_ns):
+        if self._in_use is not None and self._is_due(self._next_recheck_ns):
             await self._recheck(self._in_use)
 
     def _miss(self) -> None:
@@ -152,18 +156,22 @@ class KeyRing:
             return
         now_ns = self._clock.now_ns()
         old, self._refused, self._problem = self._in_use, None, ""
+        self._next_recheck_ns = self._after(REVIEW_SECONDS)
         self._in_use = _InUse(keys, account, account_id, self._first_seen_ns(keys.fingerprint, now_ns))
         self._tell(verdict)
         if old is not None:
             await old.account.close()  # ends when the calls that it has under way are answered
 
     async def _recheck(self, in_use: _InUse) -> None:
-        """The pair in use, which the venue has refused."""
-        self._next_recheck_ns = self._after(RECHECK_SECONDS)
+        """The pair in use: soon after the venue refused it, else now and then, because its permissions may change."""
         verdict, _ = await self._check(in_use.account)
         if verdict.is_accepted:
             self._problem = ""
             self._tell(verdict)
+        elif verdict.reason is not KeyReason.CHECK_FAILED and not self._problem:
+            self._problem = f"the key {in_use.keys.fingerprint} may not be used any more: {verdict.message}"
+            self._tell(Verdict(verdict.reason, self._problem))
+        self._next_recheck_ns = self._after(RECHECK_SECONDS if self._problem else REVIEW_SECONDS)
 
     async def _check(self, account: AccountPort) -> tuple[Verdict, str]:
         expected = self.account_id or self._account_id

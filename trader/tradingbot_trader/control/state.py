@@ -38,6 +38,8 @@ class Cause(StrEnum):
     """Another trader of this bot may be running."""
     STORE_UNWRITABLE = "StoreUnwritable"
     """What is sent could not be recorded."""
+    STORE_FULL = "StoreFull"
+    """The volume is full: its reserve is in use, for cancels, exits and what has happened."""
     CREDENTIALS_REJECTED = "CredentialsRejected"
     """There are no keys, or the venue does not take them, or they may do more than trade."""
 
@@ -51,6 +53,7 @@ _STATE = {
     Cause.RECONCILING: TradingState.REDUCE_ONLY,
     Cause.ACCOUNT_STREAM_LOST: TradingState.REDUCE_ONLY,
     Cause.BREAKER_OPEN: TradingState.REDUCE_ONLY,
+    Cause.STORE_FULL: TradingState.REDUCE_ONLY,
     Cause.BOT_DELETED: TradingState.REDUCE_ONLY,
     Cause.SUSPENDED: TradingState.REDUCE_ONLY,
     Cause.TERMINATING: TradingState.REDUCE_ONLY,

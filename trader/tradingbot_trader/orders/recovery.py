@@ -230,6 +230,8 @@ class Recovery:
         order_id = snapshot.client_order_id
         known = self._desk.find(order_id)
         if known is None:
+            if self._desk.store.is_archived_order(self._desk.store.book, order_id):
+                return  # it ended long ago, and everything of it is known
             self._adopt(snapshot)
         elif known.state is OrderState.PRESUMED_ABSENT:
             self._reappear(snapshot)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random as system_random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -94,17 +94,22 @@ class Accounts:
         self._addresses = words.addresses(rest, stream, account_url)
         self._clock, self._symbol_of, self._random = clock, symbol_of, random
         self._hooks, self._settings = hooks or AccountHooks(), settings or FeedSettings()
-        self._transport, self._connect = transport, connect
+        self._given, self._connect = transport, connect
+        self._own: AiohttpTransport | None = None
+        self._clients = 0
 
     def build(self, *, api_key: str, api_secret: str, on_answer: Callable[[Answer], None] | None = None) -> CcxtAccount:
         """Opens nothing yet. `on_answer` is told of this key's refusals, in the place of the hook of that name."""
-        if self._transport is None:
-            self._transport = AiohttpTransport(cafile=self._ccxt.exchange_class().cafile)
+        transport = self._given or self._own
+        if transport is None:
+            transport = self._own = AiohttpTransport(cafile=self._ccxt.exchange_class().cafile)
+        self._clients += 1
         return CcxtAccount(
             self._ccxt,
             addresses=self._addresses,
             keys=(api_key, api_secret),
-            transport=self._transport,
+            transport=transport,
+            on_close=self._forget,
             clock=self._clock,
             symbol_of=self._symbol_of,
             hooks=replace(self._hooks, on_answer=on_answer) if on_answer else self._hooks,
@@ -113,10 +118,11 @@ class Accounts:
             connect=self._connect,
         )
 
-    async def close(self) -> None:
-        """After the clients that it made."""
-        if self._transport is not None:
-            await self._transport.close()
+    async def _forget(self) -> None:
+        """A client was closed; with the last one go the connections. The next one makes new ones."""
+        self._clients -= 1
+        if not self._clients and self._own is not None:
+            await self._own.close()
 
 
 class CcxtAccount(AccountPort):
@@ -129,6 +135,7 @@ class CcxtAccount(AccountPort):
         addresses: Mapping[str, Any],
         keys: tuple[str, str],
         transport: Transport,
+        on_close: Callable[[], Awaitable[None]],
         clock: Clock,
         symbol_of: orders.SymbolOf,
         hooks: AccountHooks,
@@ -139,7 +146,7 @@ class CcxtAccount(AccountPort):
         self._class = signed(ccxt.exchange_class, nonce=self._venue_ms, send=self._send)
         self._addresses, self._keys = addresses, keys
         self._line_errors = (ccxt.errors.BaseError, aiohttp.ClientError, OSError)
-        self._transport, self._clock = transport, clock
+        self._transport, self._on_close, self._clock = transport, on_close, clock
         self._symbol_of, self._hooks, self._settings = symbol_of, hooks, settings
         self._stream = AccountStream(
             connect or self._dial, self._read_report, clock=clock, random=random, settings=settings
@@ -213,11 +220,13 @@ class CcxtAccount(AccountPort):
 
     async def close(self) -> None:
         """Takes no more calls, and ends when those under way have got their answers."""
-        self._is_closed = True
+        was_closed, self._is_closed = self._is_closed, True
         await self._idle.wait()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+        if not was_closed:
+            await self._on_close()
 
     async def _ask(
         self,

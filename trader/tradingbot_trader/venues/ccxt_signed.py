@@ -62,7 +62,7 @@ def signed(
             tap = self._tap
             if tap is None or not isinstance(message, dict):
                 return
-            event = message
+            event = message.get("event", message)
             if binance_orders.is_report(event):
                 tap.report(event)
             elif event.get("e") == "eventStreamTerminated":

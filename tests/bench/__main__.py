@@ -1,0 +1,83 @@
+"""`make bench`: measures each figure in a process of its own and prints a table and JSON. Composition root.
+
+A missed goal is told, not failed: speed depends on the machine. Only a figure that cannot be measured fails the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import report
+from bench.figure import Figure, figure_of
+from bench.setting import Setting, folder_for_files
+
+FIGURES = {
+    "risk-check": "risk_check",
+    "commit": "commit",
+    "order-path": "order_path",
+    "memory": "memory",
+    "start": "start",
+    "burst": "burst",
+}
+DEADLINE_SECONDS = 300.0
+
+
+def main() -> int:
+    only = [name for name in os.environ.get("ONLY", "").replace(",", " ").split() if name]
+    unknown = [name for name in only if name not in FIGURES]
+    if unknown:
+        print(f"no figure is called {', '.join(unknown)}; there is {', '.join(FIGURES)}", file=sys.stderr)
+        return 2
+    figures: list[Figure] = []
+    missing: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=folder_for_files()) as name:
+        setting = Setting(Path(name))
+        for each in only or FIGURES:
+            print(f"measuring {each} ...", file=sys.stderr, flush=True)
+            try:
+                figures += _measure_apart(each, setting.folder / each)
+            except (subprocess.SubprocessError, RuntimeError) as error:
+                missing[each] = str(error)
+        where = f"on {setting.filesystem}, {os.cpu_count()} CPUs"
+        data = report.describe(figures, missing, setting)
+    report.print_table(figures, missing, where=where)
+    report.write_json(data, os.environ.get("BENCH_JSON", ""))
+    return 1 if missing else 0
+
+
+def _measure_apart(name: str, folder: Path) -> list[Figure]:
+    """So that what one figure leaves in memory is nothing to the next."""
+    folder.mkdir()
+    log = folder / "log"
+    with log.open("wb") as stderr:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", name, str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    if done.returncode != 0:
+        print(log.read_text(errors="replace")[-4000:], file=sys.stderr)
+        raise RuntimeError(f"{name} ended with {done.returncode}; the end of its log stands above")
+    return [figure_of(each) for each in json.loads(done.stdout)]
+
+
+def _measure_here(name: str, folder: Path) -> None:
+    module = importlib.import_module(f"bench.{FIGURES[name]}")
+    figures = asyncio.run(module.measure(Setting(folder)))
+    print(json.dumps([each.to_data() for each in figures]))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        _measure_here(sys.argv[1], Path(sys.argv[2]))
+    else:
+        sys.exit(main())

@@ -1,0 +1,154 @@
+"""PURE. What is tried: where the trader is killed, with which order under way, and what becomes of the venue's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+BEFORE_THE_WIRE = (
+    "commit:intent:before",
+    "commit:intent:after",
+    "commit:sent:before",
+    "commit:sent:after",
+    "order:before-send",
+)
+"""The order never reaches the venue. From the second on it takes the trader 66 s to be sure (orders/doubt.py)."""
+ON_THE_WAY = ("order:after-send", "order:after-accept", "order:after-answer")
+IN_THE_BOOKS = (
+    "commit:fill:before",
+    "commit:fill:after",
+    "commit:end:before",
+    "commit:end:after",
+    "report:before",
+    "report:after",
+)
+CANCELLING = ("cancel:before-send", "cancel:after-accept")
+"""Of an order that rests: limit alone."""
+RECOVERING = ("commit:epoch:after", "query:after-answer", "commit:adopted:before")
+"""In the second life, after a first that ended with an accepted order whose answer had not come. Before the last one
+the volume is lost, too: the store is rebuilt from the venue."""
+POINTS = (*BEFORE_THE_WIRE, *ON_THE_WAY, *IN_THE_BOOKS, *CANCELLING, *RECOVERING)
+KINDS = ("market", "limit", "ioc")
+"""A limit order rests (GTC); of an immediate-or-cancel the venue takes a part, so that it expires."""
+FATES = ("kept", "lost", "late")
+"""Of the venue's answer to the order, or to the cancel."""
+FIRST_END = "order:after-accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One run of the process."""
+
+    point: str = ""
+    """Where it ends by SIGKILL; empty: it runs until SIGTERM."""
+    may_order: bool = False
+    loses_volume: bool = False
+    """It finds an empty folder where the store was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """For the venue's fault script; about requests of this case alone."""
+
+    operation: str
+    effect: str
+    fields: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    point: str
+    kind: str
+    fate: str
+
+    def __str__(self) -> str:
+        return f"{self.point}/{self.kind}/{self.fate}"
+
+    @property
+    def is_slow(self) -> bool:
+        """It has to wait until an order is presumed absent."""
+        return self.point in BEFORE_THE_WIRE[1:]
+
+    @property
+    def has_to_fill(self) -> bool:
+        """The market has to come to an order that rests."""
+        return self.kind == "limit" and self.point.startswith("commit:fill:")
+
+    @property
+    def has_to_expire(self) -> bool:
+        """An order that rests is given up by its strategy, before or at the point."""
+        return self.kind == "limit" and (self.point in CANCELLING or self.point.startswith("commit:end:"))
+
+    @property
+    def lives(self) -> tuple[Life, ...]:
+        if self.point in RECOVERING:
+            second = Life(self.point, loses_volume=self.point == "commit:adopted:before")
+            return Life(FIRST_END, may_order=True), second, Life()
+        return Life(self.point, may_order=True), Life()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        operation = "cancel" if self.point in CANCELLING else "place"
+        answer = _answer_rule(operation, FIRST_END if self.point in RECOVERING else self.point, self.fate)
+        partial = (Rule("place", "partial-fill", (("most_base", "0.0002"),)),) if self.kind == "ioc" else ()
+        return (*answer, *partial)
+
+
+def _answer_rule(operation: str, point: str, fate: str) -> tuple[Rule, ...]:
+    """Times in seconds. While an answer is held back there is time to be killed in; all are within recvWindow (3 s)."""
+    if point.endswith(":after-send"):
+        seconds = {"kept": "1", "lost": "1", "late": "2"}[fate]
+        return (Rule(operation, "accept-late", (("seconds", seconds), ("answered", fate != "lost"))),)
+    held = point.endswith(":after-accept")
+    if fate == "lost":
+        return (Rule(operation, "lose-answer", (("seconds", "2" if held else "0"),)),)
+    seconds = {"kept": "2" if held else "0", "late": "6" if held else "2"}[fate]
+    return (Rule(operation, "answer-late", (("seconds", seconds),)),) if seconds != "0" else ()
+
+
+def all_cases() -> tuple[Case, ...]:
+    return tuple(
+        Case(point, kind, fate)
+        for point in POINTS
+        for kind in KINDS
+        for fate in FATES
+        if point not in CANCELLING or kind == "limit"
+    )
+
+
+def find_case(text: str) -> Case:
+    """As it is printed. ValueError."""
+    found = next((case for case in all_cases() if str(case) == text), None)
+    if found is None:
+        raise ValueError(f"there is no case {text!r}; one is {all_cases()[0]}")
+    return found
+
+
+Pair = tuple[tuple[str, str], tuple[str, str]]
+
+
+def pairs_of(case: Case) -> frozenset[Pair]:
+    """Each two of its three values, by name."""
+    named = (("point", case.point), ("kind", case.kind), ("fate", case.fate))
+    return frozenset(combinations(named, 2))
+
+
+def select_pairwise(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Few of these cases, in which every pair of values that occurs in them occurs. The same each time.
+
+    Greedy: the case with the most pairs that are new, the first of equals.
+    """
+    missing = set[Pair]().union(*map(pairs_of, cases))
+    chosen: list[Case] = []
+    while missing:
+        best = max(cases, key=lambda case: len(missing & pairs_of(case)))
+        chosen.append(best)
+        missing -= pairs_of(best)
+    return tuple(case for case in cases if case in chosen)
+
+
+def slow_first(cases: Iterable[Case]) -> Iterator[Case]:
+    """Those that wait for a minute run beside all the others."""
+    yield from sorted(cases, key=lambda case: not case.is_slow)
