@@ -2,6 +2,7 @@
 
 A missed goal is told, not failed: speed depends on the machine. Only a figure that cannot be measured fails the run.
 """
+# ruff: noqa: T201  a program for the terminal
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import asyncio
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,16 +32,16 @@ DEADLINE_SECONDS = 300.0
 
 
 def main() -> int:
-    only = [name for name in os.environ.get("ONLY", "").replace(",", " ").split() if name]
-    unknown = [name for name in only if name not in FIGURES]
-    if unknown:
-        print(f"no figure is called {', '.join(unknown)}; there is {', '.join(FIGURES)}", file=sys.stderr)
+    try:
+        names = select(os.environ.get("ONLY", ""))
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return 2
     figures: list[Figure] = []
     missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir=folder_for_files()) as name:
         setting = Setting(Path(name))
-        for each in only or FIGURES:
+        for each in names:
             print(f"measuring {each} ...", file=sys.stderr, flush=True)
             try:
                 figures += _measure_apart(each, setting.folder / each)
@@ -52,22 +54,36 @@ def main() -> int:
     return 1 if missing else 0
 
 
+def select(only: str) -> list[str]:
+    """All figures, or those that are named. ValueError with the names that there are."""
+    names = only.replace(",", " ").split()
+    unknown = [name for name in names if name not in FIGURES]
+    if unknown:
+        raise ValueError(f"no figure is called {', '.join(unknown)}; there is {', '.join(FIGURES)}")
+    return names or list(FIGURES)
+
+
 def _measure_apart(name: str, folder: Path) -> list[Figure]:
     """So that what one figure leaves in memory is nothing to the next."""
     folder.mkdir()
     log = folder / "log"
     with log.open("wb") as stderr:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-m", "bench", name, str(folder)],
             stdout=subprocess.PIPE,
             stderr=stderr,
-            timeout=DEADLINE_SECONDS,
-            check=False,
+            start_new_session=True,  # so that what it started can be ended with it
         )
-    if done.returncode != 0:
+        try:
+            answer, _ = process.communicate(timeout=DEADLINE_SECONDS)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+    if process.returncode != 0:
         print(log.read_text(errors="replace")[-4000:], file=sys.stderr)
-        raise RuntimeError(f"{name} ended with {done.returncode}; the end of its log stands above")
-    return [figure_of(each) for each in json.loads(done.stdout)]
+        raise RuntimeError(f"{name} ended with {process.returncode}; the end of its log stands above")
+    return [figure_of(each) for each in json.loads(answer)]
 
 
 def _measure_here(name: str, folder: Path) -> None:

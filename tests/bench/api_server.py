@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from support.trader import FakeKube
 
+from support.trader import FakeKube
 from tradingbot_api import API_VERSION, GROUP, VERSION
 from tradingbot_sandbox.control_plane.certificates import Authority
 from tradingbot_trader.control.kube import KubeError, Listing
@@ -53,7 +53,7 @@ def _certify(folder: Path) -> ssl.SSLContext:
     now = datetime.now(UTC)
     authority = Authority.create("bench", now=now)
     pair = authority.issue_server("bench", hosts=("127.0.0.1",), now=now)
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "ca.crt").write_bytes(authority.pem)
     (folder / "token").write_text("bench")
     (folder / "server.crt").write_bytes(pair.certificate_pem)

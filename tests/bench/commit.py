@@ -57,7 +57,10 @@ async def measure(setting: Setting) -> list[Figure]:
             samples=len(bare_us),
             p50=percentile(ratios(commits_us, bare_us), 50),
             p99=percentile(ratios(commits_us, bare_us), 99),
-            detail={"fsync_p50_us": round(percentile(bare_us, 50), 1), "fsync_p99_us": round(percentile(bare_us, 99), 1)},
+            detail={
+                "fsync_p50_us": round(percentile(bare_us, 50), 1),
+                "fsync_p99_us": round(percentile(bare_us, 99), 1),
+            },
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""SHELL. The trading part of a trader against the simulator: real store, feed, desk, gateway; the control plane is a fake.
+"""SHELL. The trading part of a trader against the simulator: all of it real but the control plane.
 
 As Session puts it together, but in reach: a figure has to ask the desk for an order at a moment of its own choice.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,12 +16,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from support.trader import FakeKube, build_spec
-
 from tradingbot_api.conditions import TradingState
 from tradingbot_api.spec import ExchangeId, Network
 from tradingbot_sandbox.venues.process import VenueProcess
 from tradingbot_trader import log
-from tradingbot_trader.book.store import Identity, Store
+from tradingbot_trader.book.store import Identity, SqliteDisk, Store
 from tradingbot_trader.clock import SystemClock, VenueClock
 from tradingbot_trader.control.configuration import Configurator
 from tradingbot_trader.control.permit import MODES
@@ -58,10 +58,23 @@ class Waiting(BaseStrategy[Parameters, None]):
         return None, None
 
 
+class TimedDisk(SqliteDisk):
+    """The real disk, and how long each commit took."""
+
+    def __init__(self) -> None:
+        self.commits_seconds: list[float] = []
+
+    def commit(self, connection: sqlite3.Connection) -> None:
+        began = time.perf_counter()
+        super().commit(connection)
+        self.commits_seconds.append(time.perf_counter() - began)
+
+
 @dataclass(frozen=True, slots=True)
 class Composed:
     trading: Trading
     port: MarketDataPort
+    disk: TimedDisk
 
 
 @asynccontextmanager
@@ -78,12 +91,14 @@ async def trading(
     kube = FakeKube(_spec(book))
     kube.permit(mode=MODES[book].value)
     tenant = Tenant(kube, clock, random.Random(1), identity="btc-0")  # noqa: S311  jitter
+    disk = TimedDisk()
     store = Store.open(
         book_folder,
         Identity("bench", "desk", "btc", ExchangeId.BINANCE.value, Network.SANDBOX.value),
         book=book,
         account="paper" if book is BookName.PAPER else None,
         now_ns=clock.now_ns(),
+        disk=disk,
     )
     epoch = store.begin_epoch(0, clock.now_ns())
     costs = Costs()
@@ -115,7 +130,7 @@ async def trading(
         made.look(kube.bot, [])
         tasks.append(asyncio.create_task(made.run()))
         await until("Active", lambda: made.verdict.state is TradingState.ACTIVE and SYMBOL in made.driver.prices, tasks)
-        yield Composed(made, port)
+        yield Composed(made, port, disk)
     finally:
         for task in tasks:
             task.cancel()
@@ -125,7 +140,11 @@ async def trading(
 
 
 async def until(
-    what: str, look: Callable[[], Any], tasks: list[asyncio.Task[Any]] | None = None, *, seconds: float = DEADLINE_SECONDS
+    what: str,
+    look: Callable[[], Any],
+    tasks: list[asyncio.Task[Any]] | None = None,
+    *,
+    seconds: float = DEADLINE_SECONDS,
 ) -> None:
     deadline = time.monotonic() + seconds
     while not look():
@@ -140,7 +159,7 @@ async def until(
 def write_keys(venue: VenueProcess, folder: Path) -> Path:
     """A fresh account of its own, and the two files of its key, as a mounted Secret has them."""
     key, secret = venue.issue_key(venue.open_account(BALANCES))
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, parents=True)
     (folder / "apiKey").write_text(key)
     (folder / "apiSecret").write_text(secret)
     return folder

@@ -82,17 +82,24 @@ class Path:
         if not isinstance(gateway, LiveGateway):
             raise TypeError("only a live book has a path to a venue")
         self._gateway, self._profile = gateway, profile
+        self._disk = composed.disk
+        self.in_commits: list[float] = []
+        """Seconds of each order."""
+        self.commits: list[int] = []
 
     async def place_and_cancel(self, seconds: list[float]) -> Intent:
         """Appends how long it took from the wish to the answer in the books; the cancel is not in it."""
         if self._profile:
             self._profile.enable()
+        self._disk.commits_seconds.clear()
         began = time.perf_counter()
         decision = self._desk.pursue(SYMBOL, RESTING)
         await self._gateway.drain()  # done when the answer was read and made durable
         seconds.append(time.perf_counter() - began)
         if self._profile:
             self._profile.disable()
+        self.in_commits.append(sum(self._disk.commits_seconds))
+        self.commits.append(len(self._disk.commits_seconds))
         if not isinstance(decision, Decision) or not decision.is_approved:
             raise RuntimeError(f"the measured order was not approved: {decision}")
         intent = decision.intent
@@ -112,7 +119,8 @@ async def measure(setting: Setting) -> list[Figure]:
             trading(venue, setting.folder, book=BookName.LIVE, keys_dir=keys) as composed,
             aiohttp.ClientSession() as session,
         ):
-            ours, bare = await _measure_pairs(Path(composed, profile), _raw(venue, session))
+            path = Path(composed, profile)
+            ours, bare = await _measure_pairs(path, _raw(venue, session))
     if profile:
         profile.dump_stats(os.environ["BENCH_PROFILE"])
     pairs = ratios(ours, bare)
@@ -131,6 +139,10 @@ async def measure(setting: Setting) -> list[Figure]:
                 f"{name}_p{percent}_ms": round(percentile(samples, percent) * 1e3, 3)
                 for name, samples in (("ours", ours), ("bare", bare))
                 for percent in (50, 99)
+            }
+            | {
+                "ours_in_commits_p50_ms": round(percentile(path.in_commits[-SAMPLES:], 50) * 1e3, 3),
+                "commits_p50": percentile(path.commits[-SAMPLES:], 50),
             },
         )
     ]

@@ -11,19 +11,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from support.trader import FakeKube
+from typing import Any, TypeVar
 
 from bench.api_server import serving
 from bench.composed import build_bot_spec, until, write_keys
 from bench.setting import resident_mb
+from support.trader import FakeKube
 from tradingbot_sandbox.venues.process import VenueProcess
 from tradingbot_trader.control.permit import MODES
 from tradingbot_trader.orders.order import BookName
 
 DEADLINE_SECONDS = 60.0
 STOP_SECONDS = 20.0
+T = TypeVar("T")
 BARE = "import ccxt.pro\nprint('imported', flush=True)\nimport sys\nsys.stdin.read()"
 """Tells when it is done, and stays until its input is closed."""
 
@@ -48,7 +48,7 @@ class TraderProcess(Started):
     kube: FakeKube
 
     async def until_active(self) -> None:
-        """And until its next report, so that one round of everything has run."""
+        """Until it says so."""
         await until("Active", lambda: self.kube.trader.get("state") == "Active")
 
 
@@ -63,13 +63,13 @@ async def bare_import() -> AsyncIterator[Started]:
         await asyncio.wait_for(_required(process.stdout).readline(), DEADLINE_SECONDS)
         yield Started(process.pid, time.perf_counter() - began)
     finally:
-        await process.communicate()
+        _required(process.stdin).close()
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
 
 
 @asynccontextmanager
 async def running_trader(venue: VenueProcess, folder: Path, *, book: BookName) -> AsyncIterator[TraderProcess]:
     """The program that a pod runs, with one symbol, until its first message of the market; SIGTERM at the end."""
-    folder.mkdir()
     kube = FakeKube(build_bot_spec(book))
     kube.permit(mode=MODES[book].value)
     keys = ["--keys-dir", str(write_keys(venue, folder / "keys"))] if book is BookName.LIVE else []
@@ -106,7 +106,7 @@ async def running_trader(venue: VenueProcess, folder: Path, *, book: BookName) -
 async def _until_connected(lines: asyncio.StreamReader) -> None:
     """The feed says so in the moment in which the first trade or book is handled (market/feed.py)."""
     async for line in lines:
-        sys.stderr.buffer.write(line)
+        _log(line)
         if _word(line, "event") == "feed" and _word(line, "state") == "Connected":
             return
     raise RuntimeError("the trader ended before its first message of the market")
@@ -114,7 +114,7 @@ async def _until_connected(lines: asyncio.StreamReader) -> None:
 
 async def _pass_on(lines: asyncio.StreamReader) -> None:
     async for line in lines:
-        sys.stderr.buffer.write(line)
+        _log(line)
 
 
 def _word(line: bytes, name: str) -> Any:
@@ -124,7 +124,12 @@ def _word(line: bytes, name: str) -> Any:
         return None  # a traceback is no JSON
 
 
-def _required(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
+def _required(stream: T | None) -> T:
     if stream is None:
         raise RuntimeError("a process was started without a pipe")
     return stream
+
+
+def _log(line: bytes) -> None:
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()

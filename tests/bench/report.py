@@ -1,4 +1,5 @@
 """SHELL. The table for people and the JSON for programs. From the figures to the terminal."""
+# ruff: noqa: T201  a program for the terminal
 
 from __future__ import annotations
 
@@ -56,9 +57,9 @@ def write_json(data: Mapping[str, Any], path: str) -> None:
     """To that file, else as the last line of stdout."""
     if path:
         Path(path).write_text(json.dumps(data, indent=2) + "\n")
-        print(f"written to {path}")  # noqa: T201  a program for the terminal
+        print(f"written to {path}")
     else:
-        print(json.dumps(data))  # noqa: T201  as above
+        print(json.dumps(data))
 
 
 def _short(value: float | None) -> str:

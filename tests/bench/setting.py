@@ -17,13 +17,13 @@ class Setting:
     @property
     def filesystem(self) -> str:
         """Its type, with a warning where an fsync costs nothing."""
-        kind = filesystem_of(self.folder)
+        kind = filesystem_of(self.folder, Path("/proc/mounts").read_text())
         return f"{kind} (in memory: set BENCH_DIR to a folder on a disk)" if kind in IN_MEMORY else kind
 
 
-def filesystem_of(folder: Path) -> str:
-    """Of the mount that holds the folder, by the longest mount point above it."""
-    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+def filesystem_of(folder: Path, mounts_text: str) -> str:
+    """Of the mount that holds the folder, by the longest mount point above it. The text is that of /proc/mounts."""
+    mounts = [line.split() for line in mounts_text.splitlines()]
     above = [str(each) for each in (folder.resolve(), *folder.resolve().parents)]
     holding = [fields for fields in mounts if fields[1] in above]
     # The last of several on one point is the one that is seen.
@@ -32,10 +32,14 @@ def filesystem_of(folder: Path) -> str:
 
 def resident_mb(pid: int) -> float:
     """VmRSS, in MB of 1,000,000 bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        lines = []
+    for line in lines:
         if line.startswith("VmRSS"):
             return int(line.split()[1]) * 1024 / 1e6
-    raise ProcessLookupError(f"process {pid} has no memory any more")
+    raise ProcessLookupError(f"process {pid} has ended")
 
 
 def folder_for_files() -> str | None:

@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--point", choices=POINTS, help="all cases of one point")
     parser.add_argument("--pairwise", action="store_true", help="the selection that `make test` plays")
     parser.add_argument("--times", type=int, default=1, help="each case so often")
-    parser.add_argument("--jobs", type=int, default=8, help="traders at once")
+    parser.add_argument("--jobs", type=int, default=16, help="traders at once; most of them wait")
     parser.add_argument("--keep", action="store_true", help="leave the folders")
     options = parser.parse_args()
     cases: tuple[Case, ...] = tuple(options.case or all_cases())
@@ -67,8 +67,8 @@ def _play_all(cases: tuple[Case, ...], folder: Path, *, jobs: int) -> list[Resul
                 print(f"{results[-1][2]}\nagain: make soak CASE={case} KEEP=1", flush=True)
     print(_table(results))
     broken = sum(bool(problem) for _, _, problem in results)
-    orders = sum(played.orders for _, played, _ in results if played)
-    trades = sum(played.trades for _, played, _ in results if played)
+    orders = sum(len(played.truth["orders"]) for _, played, _ in results if played)
+    trades = sum(len(played.truth["trades"]) for _, played, _ in results if played)
     print(f"{len(results)} cases in {time.monotonic() - began:.0f} s: {broken} broken, {orders} orders, {trades} trades")
     for case, _, problem in results:
         if problem:

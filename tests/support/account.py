@@ -72,10 +72,14 @@ NOT_SENT = Answer(is_sent=False, text="ConnectionRefusedError")
 BUSY = Answer(is_sent=True, http_status=503, code="-1008", text="Server is currently overloaded.")
 NOT_FOUND = Answer(is_sent=True, http_status=400, code="-2013", text="Order does not exist.")
 UNKNOWN_ORDER = Answer(is_sent=True, http_status=400, code="-2011", text="Unknown order sent.")
-POOR = Answer(is_sent=True, http_status=400, code="-2010", text="Account has insufficient balance for requested action.")
+POOR = Answer(
+    is_sent=True, http_status=400, code="-2010", text="Account has insufficient balance for requested action."
+)
 DUPLICATE = Answer(is_sent=True, http_status=400, code="-2010", text="Duplicate order sent.")
 FILTER = Answer(is_sent=True, http_status=400, code="-1013", text="Filter failure: LOT_SIZE")
-SKEWED = Answer(is_sent=True, http_status=400, code="-1021", text="Timestamp for this request is outside of recvWindow.")
+SKEWED = Answer(
+    is_sent=True, http_status=400, code="-1021", text="Timestamp for this request is outside of recvWindow."
+)
 DEAD_KEY = Answer(is_sent=True, http_status=401, code="-2015", text="Invalid API-key, IP, or permissions for action.")
 CLOSED = Answer(is_sent=True, http_status=400, code="-2010", text="Market is closed.")
 MALFORMED = Answer(is_sent=True, http_status=400, code="-1102", text="Mandatory parameter was not sent.")
@@ -247,7 +251,9 @@ class FakeAccount(AccountPort):
 
     async def orders_since(self, symbol: str, venue_order_id: str) -> tuple[OrderSnapshot, ...]:
         def look() -> tuple[OrderSnapshot, ...]:
-            found = (o for o in self.orders.values() if o.symbol == symbol and int(o.venue_order_id) >= int(venue_order_id))
+            found = (
+                o for o in self.orders.values() if o.symbol == symbol and int(o.venue_order_id) >= int(venue_order_id)
+            )
             return tuple(sorted(found, key=lambda each: int(each.venue_order_id))[: self.page])
 
         return await self._read("orders_since", look, symbol, venue_order_id)
@@ -367,7 +373,9 @@ class FakeKeys:
         self.rejected: list[str] = []
 
     def report(self) -> CredentialsReport:
-        return CredentialsReport(ready=not self.problem, reason="Accepted" if not self.problem else "CredentialsMissing")
+        return CredentialsReport(
+            ready=not self.problem, reason="Accepted" if not self.problem else "CredentialsMissing"
+        )
 
     def reject(self, reason: str) -> None:
         self.rejected.append(reason)
@@ -508,7 +516,9 @@ class Rig:
         """Virtual seconds."""
         deadline_ns = self.clock.monotonic_ns() + int(seconds * 1e9)
         while not look():
-            assert self.clock.monotonic_ns() < deadline_ns, f"it did not come within {seconds} s: {self.recovery.report}"
+            assert self.clock.monotonic_ns() < deadline_ns, (
+                f"it did not come within {seconds} s: {self.recovery.report}"
+            )
             await self.clock.sleep(0.01)
 
     async def reconcile(self) -> Report:

@@ -174,7 +174,9 @@ class BenchMarket(FakeMarket):
         self._venue = venue
 
     async def load_instruments(self, symbols: Sequence[str]) -> Mapping[str, Instrument]:
-        listings = {each["symbol"]: each for each in json.loads(self._venue.call("GET", "/api/v3/exchangeInfo").text)["symbols"]}
+        listings = {
+            each["symbol"]: each for each in json.loads(self._venue.call("GET", "/api/v3/exchangeInfo").text)["symbols"]
+        }
         return {each: binance.parse_instrument(each, listings[binance.venue_symbol(each)]) for each in symbols}
 
 
@@ -238,7 +240,11 @@ class Bench:
                 ),
             ),
             Configurator(
-                self.market, exchange=ExchangeId.BINANCE, network=Network.SANDBOX, costs=costs, find_strategy=strategy.find
+                self.market,
+                exchange=ExchangeId.BINANCE,
+                network=Network.SANDBOX,
+                costs=costs,
+                find_strategy=strategy.find,
             ),
             ClientOrderIds(hash_bot("sim", "desk", "btc"), epoch),
             costs,
@@ -290,7 +296,9 @@ class Bench:
         """Ask for an entry: at once, or resting so many percent below the price. The order, if one was approved."""
         given = self.trading.desk.pursue(
             symbol,
-            Target(Decimal(allocation), limit_offset_percent=None if offset is None else Decimal(offset), reason="test"),
+            Target(
+                Decimal(allocation), limit_offset_percent=None if offset is None else Decimal(offset), reason="test"
+            ),
         )
         is_order = isinstance(given, Decision) and given.is_approved
         return self.order(given.intent.client_order_id) if is_order else None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from support.virtual import VirtualClock
 from tradingbot_trader.orders.budget import RateBudget
@@ -28,9 +26,7 @@ from tradingbot_trader.venues.account import AccountView, Answer, Gate, NotAllow
 from tradingbot_trader.venues.binance_outcomes import TABLE, back_off_seconds, is_order_count
 
 FAILURE = Answer(is_sent=True, http_status=503, text="Service Unavailable")
-REFUSAL = Answer(
-    is_sent=True, http_status=400, code="-2010", text="Order would immediately match and take."
-)
+REFUSAL = Answer(is_sent=True, http_status=400, code="-2010", text="Order would immediately match and take.")
 PATIENCE = Answer(is_sent=True, http_status=429, code="-1003", text="Too many requests", retry_after_seconds=7)
 
 
@@ -166,6 +162,3 @@ class GatewayBench:
     @property
     def kinds(self) -> list[str]:
         return [trip.kind.value for trip in self.breakers.trips]
-
-    def run_probes(self, *, count: int, ask: Callable[[], Any]) -> list[Any]:
-        return [ask() for _ in range(count)]

@@ -54,6 +54,8 @@ class _Chart:
     expires_in: int | None = None
     """Candles until a resting entry is given up."""
     is_fetching: bool = True
+    heard_ns: int = 0
+    """When the last message of the symbol came."""
 
 
 class Driver:
@@ -113,11 +115,15 @@ class Driver:
         self._follower.on_trade(trade)
         chart = self._charts.get(trade.symbol)
         if chart is not None:
+            chart.heard_ns = self._clock.now_ns()
             self._take(trade.symbol, chart, chart.candles.add(trade), is_history=False)
 
     def on_book(self, book: Book) -> None:
         self._follower.advance(self._clock.now_ns())
         self._follower.on_book(book)
+        chart = self._charts.get(book.symbol)
+        if chart is not None:
+            chart.heard_ns = self._clock.now_ns()
 
     def on_feed(self, change: FeedChange) -> None:
         _log.info("feed", symbol=change.symbol, state=change.state, reason=change.reason)
@@ -144,7 +150,9 @@ class Driver:
             now_ns = self._clock.now_ns()
             self._follower.advance(now_ns)
             for symbol, chart in self._charts.items():
-                self._take(symbol, chart, chart.candles.close_until(now_ns), is_history=False)
+                # Not beyond what was heard: in a line that has fallen silent, quiet spans would be made up.
+                until_ns = min(now_ns, chart.heard_ns)
+                self._take(symbol, chart, chart.candles.close_until(until_ns), is_history=False)
                 missing = 0 if chart.is_fetching else chart.candles.missing(now_ns)
                 if missing:
                     chart.is_fetching = True

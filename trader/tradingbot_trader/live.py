@@ -104,6 +104,7 @@ class LiveExecution:
             self.gateway,
             around.clock,
             bot=around.bot,
+            emit=self._emit,
             place=self._place,
             scope=self._scope,
             interval_seconds=self._interval_seconds,

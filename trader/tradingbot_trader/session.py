@@ -35,8 +35,8 @@ from tradingbot_trader.orders.order import BookName
 from tradingbot_trader.report import Reporter
 from tradingbot_trader.risk.observed import Costs
 from tradingbot_trader.status import Books, Self, build_idle, build_status
-from tradingbot_trader.trading import Trading, World
 from tradingbot_trader.strategy.base import Strategy, load_strategy
+from tradingbot_trader.trading import Trading, World
 from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("session")

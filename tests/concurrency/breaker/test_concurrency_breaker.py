@@ -198,7 +198,9 @@ def test_exits_and_cancels_pass_while_entries_do_not_all_asked_in_one_turn() -> 
             bench.cancel(f"old{number}")
         await bench.turn()
         left = [(each.what, each.order_id) for each in bench.account.asked[seen:]]
-        assert sorted(left) == sorted([("place", f"exit{n}") for n in range(3)] + [("cancel", f"old{n}") for n in range(3)])
+        assert sorted(left) == sorted(
+            [("place", f"exit{n}") for n in range(3)] + [("cancel", f"old{n}") for n in range(3)]
+        )
         assert [bench.states(f"entry{n}") for n in range(3)] == [[OrderState.DENIED]] * 3
         for each in bench.account.waiting:
             each.say()
@@ -239,11 +241,6 @@ def test_nothing_leaves_before_the_end_of_a_pause(order: tuple[str, ...]) -> Non
     run(story())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="orders/lanes.py, Lanes._wait_for_budget: whoever waits for the budget sleeps by itself and has no number, so "
-    "after a pause a query may leave before a cancel that asked earlier",
-)
 def test_cancels_are_the_first_to_leave_after_a_pause() -> None:
     async def story() -> None:
         for order in permutations(("cancel", "query", "query", "cancel")):

@@ -33,9 +33,7 @@ def venue_state(bench: Bench) -> VenueState:
 
 async def fail_five_queries(bench: Bench) -> None:
     bench.wire.holds_answers = {"query"}
-    asked = [
-        asyncio.ensure_future(bench.execution.gateway.ask(lambda account: account.account())) for _ in range(5)
-    ]
+    asked = [asyncio.ensure_future(bench.execution.gateway.ask(lambda account: account.account())) for _ in range(5)]
     await bench.until("five on the wire", lambda: sum(c.is_answered for c in bench.wire.pending("query")) >= 5)
     for call in bench.wire.pending("query"):
         call.answer(UNAVAILABLE)
@@ -182,7 +180,9 @@ async def buy_and_sell(bench: Bench, times: int, *, first: str) -> None:
     bench.reports.is_held = first == "answer"
     for number in range(times):
         action: Callable[[], object] = (
-            (lambda: bench.enter(BTC, allocation="0.12")) if number % 2 == 0 else (lambda: bench.trading.desk.exit(BTC, "t"))
+            (lambda: bench.enter(BTC, allocation="0.12"))
+            if number % 2 == 0
+            else (lambda: bench.trading.desk.exit(BTC, "t"))
         )
         action()
         call = await bench.held_order()
@@ -195,21 +195,7 @@ async def buy_and_sell(bench: Bench, times: int, *, first: str) -> None:
         await bench.clock.sleep(1.1)
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "answer",
-        pytest.param(
-            "report",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="live.py: only _emit, the gateway's way, tells the breakers of a fill; what Recovery applies "
-                "(reports of the account's stream, looks, catching up) goes to the desk directly, and the answer that "
-                "follows is no news any more: repeated executions are not counted",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("first", ["answer", "report"])
 def test_repeated_executions_are_counted_whoever_tells_of_a_fill_first(tmp_path: Path, first: str) -> None:
     async def story() -> None:
         bench = Bench(tmp_path, symbols=1)

@@ -204,7 +204,9 @@ def test_entry_that_waits_when_the_gate_closes_never_reaches_the_venue(tmp_path:
             assert bench.orders_at_venue() == []
             assert not any(sent.is_order for sent in bench.venue.sent)
             ended = bench.order(entry.client_order_id)
-            assert ended.state in (OrderState.DENIED, OrderState.REJECTED)
+            # A full disk may show only when the gate has said yes and that is to be recorded.
+            ends = {OrderState.DENIED, OrderState.REJECTED} if close is lose_store else {OrderState.DENIED}
+            assert ended.state in ends
             assert bench.exposure_quote == 0, "what never left gives its room back"
             if place == "waiting in its lane":
                 await asyncio.gather(*busy)
@@ -272,7 +274,9 @@ def test_stops_at_the_same_time_are_one_latch_with_the_strictest_action(
                     await bench.clock.sleep(0.06)
             await settle(bench)
             bench.wire.let_go()
-            await bench.until("Stopped", lambda: bench.trading.stop.latch and bench.trading.stop.latch.state == "Stopped")
+            await bench.until(
+                "Stopped", lambda: bench.trading.stop.latch and bench.trading.stop.latch.state == "Stopped"
+            )
             latch = bench.trading.stop.latch
             assert latch is not None
             assert latch.action == "Flatten"
@@ -322,12 +326,16 @@ def test_drain_waits_for_answers_under_way_and_a_kill_meanwhile_is_latched(tmp_p
     run(story())
 
 
-@pytest.mark.parametrize("order", list(permutations(("cancel leaves", "fill", "cancel answers"), 3)))
+RACES = [
+    order
+    for order in permutations(("cancel leaves", "fill", "cancel answers"))
+    if order.index("cancel leaves") < order.index("cancel answers")
+]
+
+
+@pytest.mark.parametrize("order", RACES)
 @pytest.mark.parametrize("size", ["0.2", "100"])
 def test_cancel_and_fill_that_race_count_the_fill_once(tmp_path: Path, order: tuple[str, ...], size: str) -> None:
-    if order.index("cancel answers") < order.index("cancel leaves"):
-        return  # an answer that comes before its question
-
     async def story() -> None:
         bench = Bench(tmp_path)
         async with bench.running():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -26,15 +27,19 @@ IN_THE_BOOKS = (
 )
 CANCELLING = ("cancel:before-send", "cancel:after-accept")
 """Of an order that rests: limit alone."""
-RECOVERING = ("commit:epoch:after", "query:after-answer", "commit:adopted:before")
-"""In the second life, after a first that ended with an accepted order whose answer had not come. Before the last one
-the volume is lost, too: the store is rebuilt from the venue."""
+RECOVERING = {
+    "commit:epoch:after": "order:after-accept",
+    "query:after-answer": "order:after-send",
+    "commit:adopted:before": "order:after-accept",
+}
+"""In the second life, and where the first one ended. Before the last one the volume is lost, too: the store is rebuilt
+from the venue. A query needs an order of which the first life has seen nothing."""
 POINTS = (*BEFORE_THE_WIRE, *ON_THE_WAY, *IN_THE_BOOKS, *CANCELLING, *RECOVERING)
 KINDS = ("market", "limit", "ioc")
 """A limit order rests (GTC); of an immediate-or-cancel the venue takes a part, so that it expires."""
 FATES = ("kept", "lost", "late")
-"""Of the venue's answer to the order, or to the cancel."""
-FIRST_END = "order:after-accept"
+"""Of the venue's answer to the order, or to the cancel. Where the kill comes on its way, a lost one also means that
+queries do not know the order for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class Life:
     """Where it ends by SIGKILL; empty: it runs until SIGTERM."""
     may_order: bool = False
     loses_volume: bool = False
-    """It finds an empty folder where the store was."""
+    """It finds no store where there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,10 @@ class Case:
         return self.point in BEFORE_THE_WIRE[1:]
 
     @property
+    def loses_volume(self) -> bool:
+        return any(life.loses_volume for life in self.lives)
+
+    @property
     def has_to_fill(self) -> bool:
         """The market has to come to an order that rests."""
         return self.kind == "limit" and self.point.startswith("commit:fill:")
@@ -83,17 +92,24 @@ class Case:
 
     @property
     def lives(self) -> tuple[Life, ...]:
+        """The last one has to trade again."""
+        last = Life(may_order=True)
         if self.point in RECOVERING:
             second = Life(self.point, loses_volume=self.point == "commit:adopted:before")
-            return Life(FIRST_END, may_order=True), second, Life()
-        return Life(self.point, may_order=True), Life()
+            return Life(RECOVERING[self.point], may_order=True), second, last
+        return Life(self.point, may_order=True), last
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         operation = "cancel" if self.point in CANCELLING else "place"
-        answer = _answer_rule(operation, FIRST_END if self.point in RECOVERING else self.point, self.fate)
+        answer = _answer_rule(operation, RECOVERING.get(self.point, self.point), self.fate)
         partial = (Rule("place", "partial-fill", (("most_base", "0.0002"),)),) if self.kind == "ioc" else ()
-        return (*answer, *partial)
+        # The next life cancels what rests, and would know by that answer alone.
+        silent = (Rule("cancel", "lose-request"),) if self.point == "query:after-answer" else ()
+        # "Not found" proves nothing: Binance answers queries from a memory that is late.
+        is_hidden = self.fate == "lost" and self.point in ON_THE_WAY
+        hidden = (Rule("place", "hide-order", (("seconds", "6"),)),) if is_hidden else ()
+        return (*answer, *partial, *silent, *hidden)
 
 
 def _answer_rule(operation: str, point: str, fate: str) -> tuple[Rule, ...]:
@@ -138,13 +154,16 @@ def pairs_of(case: Case) -> frozenset[Pair]:
 def select_pairwise(cases: Sequence[Case]) -> tuple[Case, ...]:
     """Few of these cases, in which every pair of values that occurs in them occurs. The same each time.
 
-    Greedy: the case with the most pairs that are new, the first of equals.
+    Greedy: the case with the most pairs that are new; of equals the one whose kind and fate were together least often,
+    then the first.
     """
     missing = set[Pair]().union(*map(pairs_of, cases))
+    together: Counter[tuple[str, str]] = Counter()
     chosen: list[Case] = []
     while missing:
-        best = max(cases, key=lambda case: len(missing & pairs_of(case)))
+        best = max(cases, key=lambda case: (len(missing & pairs_of(case)), -together[case.kind, case.fate]))
         chosen.append(best)
+        together[best.kind, best.fate] += 1
         missing -= pairs_of(best)
     return tuple(case for case in cases if case in chosen)
 

@@ -35,8 +35,9 @@ from tradingbot_trader.venues.port import Addresses
 from tradingbot_trader.venues.transport import AiohttpTransport
 
 INSTALLATION, NAMESPACE = "kill", "desk"
-STATUS, PASSED, KILLED, LOG = "status.json", "passed", "killed", "log"
-"""Files of a life: its newest `status.trader`, each point that it passed, the one at which it was killed, its log."""
+STATUS, PASSED, KILLED, LOG, GO = "status.json", "passed", "killed", "log", "go"
+"""Files of a life: its newest `status.trader`, each point that it passed, the one at which it was killed, its log, and
+the leave to order that it may have to wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,8 @@ class Orders:
     """The fault rule that holds the answer back; 0: none."""
     point: str
     may_order: bool
+    waits_for_go: bool
+    """It orders only when the file is there."""
     parameters: Mapping[str, Any]
 
 
@@ -144,11 +147,12 @@ async def live(orders: Orders) -> None:
     market = build_market_data(
         ExchangeId.BINANCE, Network.SANDBOX, clock=clock, rest_url=rest_url, stream_url=stream_url
     )
-    strategy = OneOrder(
-        lambda: (
-            orders.may_order and kube.trader.get("state") == "Active" and "commit:intent:before" not in points.passed
-        )
-    )
+
+    def wants_order() -> bool:
+        may = orders.may_order and (not orders.waits_for_go or (folder / GO).exists())
+        return may and kube.trader.get("state") == "Active" and "commit:intent:before" not in points.passed
+
+    strategy = OneOrder(wants_order)
     session = Session(
         Settings(
             namespace=NAMESPACE,
@@ -194,9 +198,7 @@ def _connect(addresses: Addresses, keys: Path, clock: SystemClock, points: Point
         rest_url=addresses.rest_url,
         stream_url=addresses.stream_url,
     )
-    account = accounts.build(
-        api_key=(keys / "apiKey").read_text(), api_secret=(keys / "apiSecret").read_text()
-    )
+    account = accounts.build(api_key=(keys / "apiKey").read_text(), api_secret=(keys / "apiSecret").read_text())
 
     async def connect(tap: AccountTap) -> None:
         await account._dial(KillingTap.around(tap, points))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,17 +27,27 @@ _STATES = {"FILLED": OrderState.FILLED, "CANCELED": OrderState.CANCELLED, "EXPIR
 _NOWHERE = (OrderState.PRESUMED_ABSENT, OrderState.REJECTED, OrderState.DENIED)
 
 
-def find_differences(
-    truth: Raw, folder: Path, *, bot: str, opening: Mapping[str, Decimal], heads: Iterable[AuditHead]
-) -> list[str]:
-    """In words; empty when the books are right. `heads`: of the audit, as they were published by any life."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the harness knows of one account and its trader."""
+
+    bot: str
+    """Hash that its client order ids begin with."""
+    opening: Mapping[str, Decimal]
+    heads: Iterable[AuditHead]
+    """Of the audit, as they were published by any life."""
+    has_lost_store: bool
+
+
+def find_differences(truth: Raw, folder: Path, known: Known) -> list[str]:
+    """In words; empty when the books are right."""
     with open_reader(folder) as reader:
         records = list(reader.audit_records())
         return [
-            *_orders(truth, reader, bot),
+            *_orders(truth, reader, known.bot),
             *_fills(truth, reader.fills(BOOK), records),
-            *_money(truth, reader, opening),
-            *_audit(records, heads),
+            *_money(truth, reader, known.opening),
+            *_audit(records, known),
         ]
 
 
@@ -125,14 +136,16 @@ def _moved(trades: Iterable[Raw]) -> dict[str, Decimal]:
     return {asset: Decimal(amount) for asset, amount in moved.items()}
 
 
-def _audit(records: list[AuditRecord], heads: Iterable[AuditHead]) -> Iterable[str]:
+def _audit(records: list[AuditRecord], known: Known) -> Iterable[str]:
     verdict = audit.verify(records)
     if not verdict.is_sound:
         yield f"P7: {verdict.finding}"
     hashes = {record.sequence: record.hash for record in records}
-    for head in heads:
+    for head in known.heads:
         if hashes.get(head.sequence) != head.hash:
             yield f"P7: the audit's record {head.sequence} was published, and is not in the chain any more"
     for record in records:
         if record.kind in ("IllegalTransition", "ReconciliationMismatch", "Orphan"):
             yield f"the audit tells of {record.kind}: {record.data}"
+        if record.kind == "Adopted" and not known.has_lost_store:
+            yield f"P1: an order left before its intent was durable: {record.data}"

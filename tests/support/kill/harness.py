@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from support.kill.cases import Case, Life
-from support.kill.child import INSTALLATION, KILLED, LOG, NAMESPACE, PASSED, STATUS, Orders
-from support.kill.compare import find_differences
+from support.kill.child import GO, INSTALLATION, KILLED, LOG, NAMESPACE, PASSED, STATUS, Orders
+from support.kill.compare import Known, find_differences
 from support.kill.nursery import Nursery, Running
 from tradingbot_api.status import AuditHead
 from tradingbot_sandbox.venues.process import VenueProcess
@@ -26,9 +26,12 @@ KILL_SECONDS = 90.0
 """From the start to the point: the market may have to come to an order that rests."""
 SETTLE_SECONDS = 150.0
 """From the start until the trader trades again: 66 s and three scans for an order that never arrived (doubt.py)."""
+ORDER_SECONDS = 30.0
+"""From the leave to order until the venue has the order."""
 END_SECONDS = 30.0
 """After SIGTERM; it drains for 10 s at most."""
 POLL_SECONDS = 0.05
+TELLING = ("state", "stateReasons", "unresolvedOrders", "preflight", "reconciliation", "latch", "breakers")
 VENUE_OPTIONS = ("--market", "synthetic", "--start", "immediately", "--symbols", "BTCUSDT", "--weight-limit", "1000000")
 """All traders of a run ask from one address."""
 
@@ -41,8 +44,12 @@ class CaseFailed(AssertionError):  # noqa: N818  named by consequence
 class Played:
     case: Case
     seconds: float
-    orders: int
-    trades: int
+    store: Path
+    bot: str
+    heads: list[AuditHead]
+    """Of the audit, as the lives have published them."""
+    truth: dict[str, Any]
+    """The venue's own account."""
 
 
 @dataclass(slots=True)
@@ -55,6 +62,11 @@ class _Stage:
     uid: int
     keys: Path
     rules: list[int]
+    settle_seconds: float = SETTLE_SECONDS
+
+    @property
+    def bot(self) -> str:
+        return hash_bot(INSTALLATION, NAMESPACE, self.name)
 
     @property
     def store(self) -> Path:
@@ -64,29 +76,42 @@ class _Stage:
         return self.folder / f"life-{number}"
 
 
-def play(case: Case, venue: VenueProcess, nursery: Nursery, folder: Path) -> Played:
-    """Raises CaseFailed."""
+def play(
+    case: Case, venue: VenueProcess, nursery: Nursery, folder: Path, *, settle_seconds: float = SETTLE_SECONDS
+) -> Played:
+    """Raises CaseFailed. Venue and books are compared even if the case went wrong before."""
     began = time.monotonic()
     with _staged(case, venue, folder) as stage:
+        stage.settle_seconds = settle_seconds
         heads: list[AuditHead] = []
-        for number, life in enumerate(case.lives, start=1):
-            if life.loses_volume:
-                shutil.rmtree(stage.store)
-                heads.clear()
-            status = _live(stage, number, life, venue, nursery)
-            if (head := status.get("auditHead")) is not None:
-                heads.append(AuditHead.model_validate(head))
-        truth = venue.account(stage.uid)
-        differences = find_differences(
-            truth,
-            stage.store,
-            bot=hash_bot(INSTALLATION, NAMESPACE, stage.name),
-            opening={asset: Decimal(amount) for asset, amount in OPENING.items()},
-            heads=heads,
-        )
-        if differences:
-            raise CaseFailed("\n".join([f"{case}: venue and ledger differ", *differences, *_describe(stage)]))
-        return Played(case, time.monotonic() - began, len(truth["orders"]), len(truth["trades"]))
+        problem = ""
+        try:
+            for number, life in enumerate(case.lives, start=1):
+                if life.loses_volume:
+                    shutil.rmtree(stage.store)
+                    heads.clear()
+                status = _live(stage, number, life, venue, nursery)
+                if (head := status.get("auditHead")) is not None:
+                    heads.append(AuditHead.model_validate(head))
+        except CaseFailed as failed:
+            problem = str(failed)
+        played = Played(case, time.monotonic() - began, stage.store, stage.bot, heads, venue.account(stage.uid))
+        differences = judge(played)
+        if problem or differences:
+            words = [problem or "venue and ledger differ", *(f"- {each}" for each in differences), *_describe(stage)]
+            raise CaseFailed(f"{case}: " + "\n".join(words))
+        return played
+
+
+def judge(played: Played) -> list[str]:
+    """How venue and books differ, in words."""
+    known = Known(
+        bot=played.bot,
+        opening={asset: Decimal(amount) for asset, amount in OPENING.items()},
+        heads=played.heads,
+        has_lost_store=played.case.loses_volume,
+    )
+    return find_differences(played.truth, played.store, known)
 
 
 @contextmanager
@@ -97,15 +122,19 @@ def _staged(case: Case, venue: VenueProcess, folder: Path) -> Iterator[_Stage]:
     for name, secret in zip(("apiKey", "apiSecret"), venue.issue_key(uid), strict=True):
         (keys / name).write_text(secret)
     stage = _Stage(case, folder, re.sub(r"[^a-z0-9]+", "-", f"{case}-{uid}"), uid, keys, [])
-    bot = hash_bot(INSTALLATION, NAMESPACE, stage.name)
     try:
         for rule in case.rules:
-            when = {"operation": rule.operation, "client_id": bot, "nth": 1}
+            when = {"operation": rule.operation, "client_id": stage.bot, "nth": 1}
             stage.rules.append(venue.add_fault(rule.effect, when=when, **dict(rule.fields)))
         yield stage
     finally:
-        for number in stage.rules:
-            venue.remove_fault(number)
+        _heal(stage, venue)
+
+
+def _heal(stage: _Stage, venue: VenueProcess) -> None:
+    """Nothing goes wrong at the venue any more."""
+    while stage.rules:
+        venue.remove_fault(stage.rules.pop())
 
 
 def _live(stage: _Stage, number: int, life: Life, venue: VenueProcess, nursery: Nursery) -> dict[str, Any]:
@@ -123,6 +152,7 @@ def _live(stage: _Stage, number: int, life: Life, venue: VenueProcess, nursery: 
             rule=stage.rules[0] if stage.rules else 0,
             point=life.point,
             may_order=life.may_order,
+            waits_for_go=not life.point,
             parameters={"kind": case.kind, "near": int(case.has_to_fill), "expires": 2 if case.has_to_expire else 0},
         )
     )
@@ -130,6 +160,8 @@ def _live(stage: _Stage, number: int, life: Life, venue: VenueProcess, nursery: 
         _await_kill(stage, number, life, running)
     else:
         _settle(stage, number, running)
+        _trade_again(stage, number, running, venue)
+        _stop(stage, number, running)
     return _read_status(folder)
 
 
@@ -139,24 +171,45 @@ def _await_kill(stage: _Stage, number: int, life: Life, running: Running) -> Non
     if has_ended and running.exit_code == -9 and killed.exists() and killed.read_text() == life.point:
         return
     how = f"it ended with {running.exit_code}" if has_ended else f"it still lived after {KILL_SECONDS:g} s"
-    _end(running)
-    text = f"{stage.case}: life {number} never passed {life.point}: {how}"
-    raise CaseFailed("\n".join([text, *_describe(stage)]))
+    raise _failed(running, f"life {number} never passed {life.point}: {how}", _read_status(stage.life_folder(number)))
 
 
 def _settle(stage: _Stage, number: int, running: Running) -> None:
-    """It finds its way back to trading by itself, and ends in order."""
+    """It finds its way back to trading by itself."""
     folder = stage.life_folder(number)
-    is_settled = _until(lambda: running.exit_code is not None or _is_settled(_read_status(folder)), SETTLE_SECONDS)
-    if not is_settled or running.exit_code is not None:
-        _end(running)
-        text = f"{stage.case}: life {number} did not find its way back to trading within {SETTLE_SECONDS:g} s"
-        raise CaseFailed("\n".join([text, *_describe(stage)]))
+    _until(lambda: running.exit_code is not None or _is_settled(_read_status(folder)), stage.settle_seconds)
+    if running.exit_code is not None or not _is_settled(_read_status(folder)):
+        raise _failed(
+            running,
+            f"life {number} did not find its way back in {stage.settle_seconds:g} s",
+            _read_status(stage.life_folder(number)),
+        )
+
+
+def _trade_again(stage: _Stage, number: int, running: Running, venue: VenueProcess) -> None:
+    """One more order: with an id that the venue has never seen."""
+    _heal(stage, venue)
+    before = len(venue.account(stage.uid)["orders"])
+    (stage.life_folder(number) / GO).touch()
+    if not _until(lambda: len(venue.account(stage.uid)["orders"]) > before, ORDER_SECONDS):
+        raise _failed(running, f"life {number} did not trade again", _read_status(stage.life_folder(number)))
+
+
+def _stop(stage: _Stage, number: int, running: Running) -> None:
     running.terminate()
     if not running.wait(END_SECONDS) or running.exit_code != 0:
-        code = running.exit_code
-        _end(running)
-        raise CaseFailed("\n".join([f"{stage.case}: after SIGTERM life {number} ended with {code}", *_describe(stage)]))
+        raise _failed(
+            running,
+            f"after SIGTERM life {number} ended with {running.exit_code}",
+            _read_status(stage.life_folder(number)),
+        )
+
+
+def _failed(running: Running, what: str, status: dict[str, Any]) -> CaseFailed:
+    """What it said of itself when it failed: after its end it says that it has ended."""
+    running.terminate()
+    running.wait(END_SECONDS)
+    return CaseFailed(f"{what}; it said {json.dumps({name: status.get(name) for name in TELLING})}")
 
 
 def _is_settled(status: dict[str, Any]) -> bool:
@@ -165,12 +218,6 @@ def _is_settled(status: dict[str, Any]) -> bool:
         and status.get("unresolvedOrders") == 0
         and status.get("state") == "Active"
     )
-
-
-def _end(running: Running) -> None:
-    """Of a case that has failed: an orderly end, so that its log is whole."""
-    running.terminate()
-    running.wait(END_SECONDS)
 
 
 def _read_status(folder: Path) -> dict[str, Any]:
@@ -182,16 +229,13 @@ def _read_status(folder: Path) -> dict[str, Any]:
 
 
 def _describe(stage: _Stage) -> Iterator[str]:
-    """What a person would look at first."""
+    """What a person would look at next."""
     for number in range(1, len(stage.case.lives) + 1):
         folder = stage.life_folder(number)
         if not folder.exists():
             return
         passed = (folder / PASSED).read_text().split() if (folder / PASSED).exists() else []
-        status = _read_status(folder)
-        wanted = ("state", "stateReasons", "unresolvedOrders", "preflight", "reconciliation", "config", "credentials")
         yield f"life {number} passed {', '.join(dict.fromkeys(passed)) or 'no point'}"
-        yield f"  it said {json.dumps({name: status.get(name) for name in wanted})}"
         log = (folder / LOG).read_text(errors="replace").splitlines() if (folder / LOG).exists() else []
         yield from (f"  {line}" for line in log[-25:])
 

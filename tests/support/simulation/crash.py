@@ -36,7 +36,7 @@ POINTS = (
 _ENDS = ("Filled", "Cancelled", "Expired", "Rejected")
 
 
-class LifeEnded(BaseException):  # noqa: N818  no error: nothing of this life may handle it
+class LifeEnded(BaseException):
     """The process is gone, as by SIGKILL. What was not durable never was."""
 
 

@@ -11,7 +11,7 @@ from support.simulation.crash import POINTS
 from tradingbot_sandbox.venues import faults_rules as rules
 from tradingbot_sandbox.venues.faults_rules import Effect, Operation, Rule, When
 
-SECONDS = 90.0
+SECONDS = 60.0
 """How long the chaos of one world lasts."""
 
 
@@ -108,7 +108,7 @@ def _draw_rule(draw: random.Random) -> Rule:
         rules.StaleMarket(),
         rules.FilterChange(symbol="BTCUSDT", tick=Decimal("0.02"), step=Decimal("0.002")),
     )
-    start = Decimal(draw.randrange(5, 60))
+    start = Decimal(draw.randrange(5, 40))
     until = None if kind != 9 else start + Decimal(draw.choice((5, 20, 40)))
     what = draw.choice(venue)
     if isinstance(what, rules.FilterChange):
@@ -117,8 +117,8 @@ def _draw_rule(draw: random.Random) -> Rule:
 
 
 def _draw_when(draw: random.Random, operation: Operation) -> When:
-    start = Decimal(draw.randrange(0, 60))
-    until = start + Decimal(draw.choice((10, 30, 60)))
+    start = Decimal(draw.randrange(0, 45))
+    until = start + Decimal(draw.choice((10, 30, 45)))
     how = draw.randrange(3)
     if how == 0:
         return When(operation=operation, nth=draw.randint(1, 8), count=draw.choice((1, 1, 3)), from_seconds=start)
@@ -145,7 +145,10 @@ def _draw_incidents(draw: random.Random) -> list[Incident]:
             "kill": draw.choice((3.0, 15.0)),
             "permit-revoked": 10.0,
         }.get(what, 0.0)
-        value = {"wall-clock": draw.choice(("90000", "-90000", "30")), "kill": draw.choice(("CancelOrders", "ReduceOnly", "Flatten"))}.get(what, "")
+        value = {
+            "wall-clock": draw.choice(("90000", "-90000", "30")),
+            "kill": draw.choice(("CancelOrders", "ReduceOnly", "Flatten")),
+        }.get(what, "")
         found.append(Incident(at, what, seconds, value))
     return found
 

@@ -19,7 +19,9 @@ from tradingbot_trader.orders.client_id import is_own
 from tradingbot_trader.orders.order import BookName
 
 ZERO = Decimal(0)
-_KINDS = frozenset({"Adopted", "Latched", "BreakerTripped", "Mismatch", "Orphan", "Adjusted", "RulesRefreshed", "FeedGap"})
+_KINDS = frozenset(
+    {"Adopted", "Latched", "BreakerTripped", "Mismatch", "Orphan", "Adjusted", "RulesRefreshed", "FeedGap"}
+)
 _EVENTS = frozenset({"Unresolved", "PresumedAbsent", "Rejected", "Denied", "Cancelled", "Expired", "Filled"})
 
 
@@ -130,7 +132,9 @@ class Truth:
         for trade in own:
             key = (trade.symbol, str(trade.trade_id))
             if known[key] != 1:
-                self.violations.append(f"P2: trade {key} of {trade.order.client_id} is {known[key]} times in the ledger")
+                self.violations.append(
+                    f"P2: trade {key} of {trade.order.client_id} is {known[key]} times in the ledger"
+                )
             if told[key] != 1:
                 self.violations.append(f"P2: trade {key} is {told[key]} times in the audit")
         if len(fills) != len(own):

@@ -102,9 +102,7 @@ class Venue:
             log=NoLog(),
             accounts=accounts,
         )
-        self.faults = BinanceFaults(
-            self.exchange, FaultScript(now_ns=clock.now_ns(), seed=seed), log=NoLog()
-        )
+        self.faults = BinanceFaults(self.exchange, FaultScript(now_ns=clock.now_ns(), seed=seed), log=NoLog())
         self.rest = RestApi(self.exchange, NoLog())
         self.account = accounts.open(balances)
         self.key = accounts.issue_key(self.account, now_ns=clock.now_ns())

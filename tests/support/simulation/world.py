@@ -42,6 +42,7 @@ from tradingbot_trader.venues.port import Addresses
 
 SETTLE_SECONDS = 900.0
 """How long a world may need to come to rest. A lost order takes its minute (orders/doubt.py), a breaker its ten."""
+POLL_SECONDS = 0.25
 CONTROL_PLANE_TIMEOUT_SECONDS = 30.0
 STALE_SECONDS = 60.0
 SKEW_SEEN_SECONDS = 65.0
@@ -56,6 +57,8 @@ class Outcome:
     orders: int
     fills: int
     lives: int
+    crashes: int
+    """How many lives ended at the point that the plan names."""
     violations: list[str]
     seen: dict[str, int]
     """How often what the simulation is for has come about: so that a world in which nothing goes wrong is noticed."""
@@ -109,7 +112,7 @@ class World:
         self.truth = Truth(self.venue, self.bot, limit_quote=Decimal(80))
         self.venue.on_accepted = self.truth.on_accepted
         self.venue.on_leave = self._check_leave
-        self.lives = 0
+        self.lives = self.crashes = 0
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Event | None = None
         self._crashed = asyncio.Event()
@@ -201,6 +204,7 @@ class World:
         if gently and self._stopping is not None:
             self._stopping.set()
             await asyncio.wait({task}, timeout=60)
+        self.crashes += self._crash is not None and self._crash.has_come
         if self._line is not None:
             self.venue.cut(self._line)
         task.cancel()
@@ -278,7 +282,9 @@ class World:
         before = self.venue.account.balances.totals()
         self.venue.place_by_hand("BTC/USDT", "SELL", Decimal("0.05"))
         after = self.venue.account.balances.totals()
-        moved = {asset: after.get(asset, Decimal(0)) - before.get(asset, Decimal(0)) for asset in sorted({*before, *after})}
+        moved = {
+            asset: after.get(asset, Decimal(0)) - before.get(asset, Decimal(0)) for asset in sorted({*before, *after})
+        }
         self._owed += [(asset, amount) for asset, amount in moved.items() if amount]
 
     def _rotate_key(self) -> None:
@@ -373,7 +379,9 @@ class World:
             await asyncio.gather(rearming, return_exceptions=True)
         if not self._says(state):
             trader = self.kube.trader
-            why = {name: trader.get(name) for name in ("stateReasons", "preflight", "reconciliation", "breakers", "latch")}
+            why = {
+                name: trader.get(name) for name in ("stateReasons", "preflight", "reconciliation", "breakers", "latch")
+            }
             self._report(f"the trader does not trade again: {why}")
 
     def _says(self, state: str) -> bool:
@@ -425,7 +433,9 @@ class World:
         own = self.truth.own_orders()
         fills = sum(1 for trade in self.venue.account.trades if trade.order in own)
         violations = list(dict.fromkeys(self.truth.violations))
-        outcome = Outcome(self.plan.seed, len(own), fills, self.lives, violations, self.truth.count_seen(self.store))
+        outcome = Outcome(
+            self.plan.seed, len(own), fills, self.lives, self.crashes, violations, self.truth.count_seen(self.store)
+        )
         if outcome.violations:
             lines = "\n".join(f"  {each}" for each in outcome.violations[:20])
             raise Violation(f"{len(outcome.violations)} promises broken\n{lines}\n{self.plan.describe()}")
@@ -437,7 +447,7 @@ class World:
     async def _until(self, look: Callable[[], object], seconds: float) -> None:
         deadline = self._seconds() + seconds
         while not look() and self._seconds() < deadline:
-            await self.clock.sleep(0.05)
+            await self.clock.sleep(POLL_SECONDS)
 
 
 def _raise_its_error(task: asyncio.Task[None]) -> None:

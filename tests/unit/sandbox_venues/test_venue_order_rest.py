@@ -91,6 +91,21 @@ def test_order_that_binance_would_refuse_is_refused_and_leaves_no_trace(
     assert client.account.balances.locked("USDT") == client.account.balances.locked("BTC") == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("LIMIT", {"quantity": "0.05"}),
+        ("MARKET", {"quoteOrderQty": "5.05"}),
+        ("LIMIT", {"quantity": "0.05001"}),
+        ("LIMIT", {"price": "100.01"}),
+        ("LIMIT", {"newClientOrderId": "x" * 36}),
+        ("LIMIT", {"quantity": "0.500000000000"}),
+    ],
+)
+def test_order_at_the_very_bound_is_taken(client: Any, kind: str, changes: dict[str, object]) -> None:
+    assert client.order("BUY", kind, **changes)["status"] in ("NEW", "FILLED")
+
+
 @pytest.mark.parametrize("name", ["symbol", "side", "type", "quantity", "price", "timeInForce"])
 def test_limit_order_without_a_mandatory_parameter_is_refused(
     client: Any, valid_order: Callable[..., dict[str, object]], name: str

@@ -175,7 +175,7 @@ class Feed:
         watchdog = asyncio.ensure_future(self._watch(tap))
         try:
             done, _ = await asyncio.wait({failure, connection, watchdog}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            for task in (each for each in (failure, connection, watchdog) if each in done):  # a failing sink goes first
                 if task.cancelled():  # ccxt cancels its futures when a connection dies; nobody has cancelled us
                     return StreamLost("the connection was dropped")
                 task.result()

@@ -69,15 +69,17 @@ class Recovery:
         clock: Clock,
         *,
         bot: str,
+        emit: Callable[[OrderEvent], None],
         place: Callable[[], Place],
         scope: Callable[[], Scope],
         interval_seconds: Callable[[], float],
         on_report: Callable[[Report], None],
         on_trip: Callable[[TripKind, str], None],
     ) -> None:
-        """`bot` is the hash that our client order ids begin with."""
+        """`bot` is the hash that our client order ids begin with; `emit` takes what became known, as the gateway's."""
         self._desk, self._gateway, self._clock, self._bot = desk, gateway, clock, bot
-        self._place, self._scope, self._interval_seconds = place, scope, interval_seconds
+        self._emit, self._place = emit, place
+        self._scope, self._interval_seconds = scope, interval_seconds
         self._on_report, self._on_trip = on_report, on_trip
         self._doubts: dict[str, tuple[Doubt, int]] = {}
         self._wanted = "start"
@@ -143,7 +145,7 @@ class Recovery:
             if order.state in (OrderState.INTENT, OrderState.SENT):
                 reason = "the trader ended while it was on its way"
                 event = OrderEvent(order.client_order_id, OrderState.UNRESOLVED, order.updated_ns, reason=reason)
-                self._desk.on_event(event)
+                self._emit(event)
             self.doubt(order.client_order_id)
 
     def _look_for_silence(self) -> None:
@@ -199,7 +201,7 @@ class Recovery:
         if not doubt.is_absent(now, begun_ns):
             return doubt
         reason = f"{doubt.scans} complete scans since {begun_ns} ns have not found it"
-        self._desk.on_event(OrderEvent(order_id, OrderState.PRESUMED_ABSENT, self._clock.now_ns(), reason=reason))
+        self._emit(OrderEvent(order_id, OrderState.PRESUMED_ABSENT, self._clock.now_ns(), reason=reason))
         _log.warning("order_presumed_absent", client_order_id=order_id, symbol=symbol, scans=doubt.scans)
         return None
 
@@ -210,7 +212,7 @@ class Recovery:
             return
         for venue_order_id in sorted(order.venue_order_ids):
             for trade in await self._order_trades(order.intent.symbol, venue_order_id):
-                self._desk.on_event(trade_event(trade, order_id, self._place()))
+                self._emit(trade_event(trade, order_id, self._place()))
 
     async def _query(self, symbol: str, order_id: str) -> bool:
         """Ask for one order and take what comes; False: the venue says that it does not have it."""
@@ -236,7 +238,7 @@ class Recovery:
         elif known.state is OrderState.PRESUMED_ABSENT:
             self._reappear(snapshot)
         for event in to_events(snapshot, order_id, self._place()):
-            self._desk.on_event(event)
+            self._emit(event)
         now = self._desk.engine.orders.get(order_id)
         if now is not None and now.filled_base > now.fills_base:
             self.doubt(order_id)
@@ -323,7 +325,7 @@ class Recovery:
             order_id = snapshot.client_order_id
         else:
             order_id = order.client_order_id
-        self._desk.on_event(trade_event(trade, order_id, self._place()))
+        self._emit(trade_event(trade, order_id, self._place()))
 
     # Reconciliation
 

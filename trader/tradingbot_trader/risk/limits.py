@@ -261,7 +261,8 @@ def venue_prices(intent: Intent, seen: Observed, limits: Limits) -> Denial | Non
     lowest, highest = seen.price * band.lowest, seen.price * band.highest
     if lowest <= intent.price <= highest:
         return None
-    return Denial(DenialReason.VENUE_FILTER, f"price {intent.price}", f"{lowest.normalize():f} to {highest.normalize():f}")
+    allowed = f"{lowest.normalize():f} to {highest.normalize():f}"
+    return Denial(DenialReason.VENUE_FILTER, f"price {intent.price}", allowed)
 
 
 def sellable_entry(intent: Intent, seen: Observed, limits: Limits) -> Denial | None:
