@@ -25,7 +25,15 @@ from tradingbot_sandbox.supervisor.daemon import Supervisor, configure_log
 from tradingbot_sandbox.supervisor.errors import NotSupported, SandboxError, StateInUse, StateRefused
 from tradingbot_sandbox.supervisor.health import HttpProber
 from tradingbot_sandbox.supervisor.logs import follow, log_files, tail
-from tradingbot_sandbox.supervisor.plan import SYNTHETIC, VENUE_BINANCE, Options, account_url, rest_url, stream_url
+from tradingbot_sandbox.supervisor.plan import (
+    SYNTHETIC,
+    VENUE_BINANCE,
+    Options,
+    account_url,
+    keys_of,
+    rest_url,
+    stream_url,
+)
 from tradingbot_sandbox.supervisor.report import Announcer, status_table
 from tradingbot_sandbox.supervisor.state import StateFolder
 
@@ -243,7 +251,8 @@ def env(state: StateFolder) -> None:
 
     eval "$(tradingbot-sandbox env)"
 
-    They set KUBECONFIG, put kubectl and helm on PATH, and name the addresses of the simulated exchanges.
+    They set KUBECONFIG, put kubectl and helm on PATH, and name the addresses of the simulated exchanges and the folder
+    with the key of an account there.
     """
     if not state.kubeconfig.exists():
         raise SandboxError(f"there is no sandbox at {state.root}. Start one: {command('up', state)}")
@@ -256,6 +265,7 @@ def env(state: StateFolder) -> None:
         click.echo(f"export TRADINGBOT_BINANCE_REST_URL={rest_url(listen)}")
         click.echo(f"export TRADINGBOT_BINANCE_STREAM_URL={stream_url(listen)}")
         click.echo(f"export TRADINGBOT_BINANCE_ACCOUNT_URL={account_url(listen)}")
+        click.echo(f"export TRADINGBOT_BINANCE_KEYS={shlex.quote(str(keys_of(state.root, VENUE_BINANCE)))}")
 
 
 @main.command()
@@ -324,6 +334,7 @@ def hints(state: StateFolder) -> str:
     lines = [f"  kubeconfig  {state.kubeconfig}"]
     if listen := venue_address(state):
         lines.append(f"  Binance     {rest_url(listen)}  {stream_url(listen)}")
+        lines.append(f"  its keys    {keys_of(state.root, VENUE_BINANCE)}")
     lines += ["", "Try:", f'  eval "$({command("env", state)})"', "  kubectl get nodes,pods -A"]
     lines += [f"  {command('status', state)}", f"  {command('down', state)}"]
     return "\n".join(lines)

@@ -93,11 +93,16 @@ def test_wrong_edit_leaves_the_bot_on_its_last_good_configuration(stack: Stack, 
     stack.wait("a ready bot", lambda: stack.condition(desk, "btc", "Ready")["status"] == "True")
 
 
-def test_live_is_refused_and_says_what_is_missing(stack: Stack, desk: str) -> None:
-    stack.apply(build_bot("btc", desk, mode="Live", credentials={"secretName": "keys"}))
+def test_live_on_mainnet_is_refused_and_says_what_is_missing(stack: Stack, desk: str) -> None:
+    """Suspended, because a pod of it would ask the real venue for its market: no test leaves the machine."""
+    live = {"mode": "Live", "exchange": {"id": "binance", "network": "Mainnet"}, "credentials": {"secretName": "keys"}}
+    stack.apply(build_bot("btc", desk, suspend=True, **live))
     eligible = stack.wait("an answer", lambda: stack.condition(desk, "btc", "LiveEligible"))
-    assert eligible["status"] == "False"
-    assert eligible["message"]
+    assert (eligible["status"], eligible["reason"]) == ("False", "MainnetNotSupported")
+    assert "Sandbox or Testnet" in eligible["message"]
     stack.wait(
         "a paper permit", lambda: stack.get("tb", "btc", desk)["status"].get("permit", {}).get("mode") == "Paper"
     )
+    deployment = stack.get("deployment", "btc-trader", desk)["spec"]["template"]["spec"]
+    assert "--book=paper" in deployment["containers"][0]["args"]
+    assert not [volume for volume in deployment["volumes"] if "secret" in volume]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 
@@ -77,7 +76,7 @@ def test_latch_survives_sigkill_of_the_trader(stack: Stack, desk: str) -> None:
     before = stack.wait("the proof", lambda: (found := latch(stack, desk)).get("state") == "Stopped" and found)
     epoch = stack.trader(desk, "btc")["epoch"]
     stack.patch(desk, "btc", {"killSwitch": {"engaged": False}})
-    os.kill(trader_pid(stack, desk, "btc"), signal.SIGKILL)
+    os.kill(stack.trader_pid(desk, "btc"), signal.SIGKILL)
     stack.wait("the next run", lambda: stack.trader(desk, "btc")["epoch"] > epoch)
     assert latch(stack, desk)["id"] == before["id"]
     assert latch(stack, desk)["state"] == "Stopped"
@@ -124,13 +123,3 @@ def kill_operator(stack: Stack) -> None:
     for pod in stack.pods(SYSTEM):
         name = pod["metadata"]["name"]
         stack.kubectl("-n", SYSTEM, "delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")
-
-
-def trader_pid(stack: Stack, desk: str, bot: str) -> int:
-    """The process of the pod, from the node's own record."""
-    name = stack.pods(desk, bot)[0]["metadata"]["name"]
-    for file in (stack.state / "node").rglob("*.json"):
-        record = json.loads(file.read_text())
-        if record.get("namespace") == desk and record.get("name") == name:
-            return int(record["containers"][0]["running"]["pid"])
-    raise AssertionError(f"the node has no record of {desk}/{name}")

@@ -57,16 +57,6 @@ MUTANTS: dict[str, tuple[Edit, ...]] = {
             "                return\n",
         ),
     ),
-    "gate-left-open": (("orders/gateway.py", "            reason = self._hooks.may_place(intent)\n            if", '            reason = ""\n            if'),),
-    "absent-at-the-first-look": (
-        ("orders/doubt.py", "SCANS = 3", "SCANS = 0"),
-        ("orders/doubt.py", "VISIBILITY_NS = 60 * SECOND_NS", "VISIBILITY_NS = -60 * SECOND_NS"),
-    ),
-    "what-was-on-its-way-is-forgotten": (
-        ("orders/recovery.py", "            self.doubt(order.client_order_id)\n\n    def _look_for_silence", "\n    def _look_for_silence"),
-        ("orders/recovery.py", "if order.state in (OrderState.INTENT, OrderState.SENT):", "if False:"),
-        ("orders/recovery.py", "        doubtful = [o for o in self._desk.engine.orders.values() if not self._is_clear(o.client_order_id)]", "        doubtful: list[Order] = []"),
-    ),
 }  # fmt: skip
 
 

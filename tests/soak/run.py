@@ -69,7 +69,9 @@ def _play_all(cases: tuple[Case, ...], folder: Path, *, jobs: int) -> list[Resul
     broken = sum(bool(problem) for _, _, problem in results)
     orders = sum(len(played.truth["orders"]) for _, played, _ in results if played)
     trades = sum(len(played.truth["trades"]) for _, played, _ in results if played)
-    print(f"{len(results)} cases in {time.monotonic() - began:.0f} s: {broken} broken, {orders} orders, {trades} trades")
+    print(
+        f"{len(results)} cases in {time.monotonic() - began:.0f} s: {broken} broken, {orders} orders, {trades} trades"
+    )
     for case, _, problem in results:
         if problem:
             print(f"  make soak CASE={case} KEEP=1    {problem.splitlines()[0]}")
@@ -79,7 +81,10 @@ def _play_all(cases: tuple[Case, ...], folder: Path, *, jobs: int) -> list[Resul
 def _table(results: list[Result]) -> str:
     """A line a point, a column for each kind and fate: how many were played, or how many of them broke."""
     columns = [(kind, fate) for kind in KINDS for fate in FATES]
-    lines = [f"{'':22}" + "".join(f"{kind:>7}" for kind, _ in columns), f"{'':22}" + "".join(f"{f:>7}" for _, f in columns)]
+    lines = [
+        f"{'':22}" + "".join(f"{kind:>7}" for kind, _ in columns),
+        f"{'':22}" + "".join(f"{f:>7}" for _, f in columns),
+    ]
     for point in POINTS:
         cells = ""
         for kind, fate in columns:

@@ -28,7 +28,9 @@ def ask(
     request: pytest.FixtureRequest, venue: VenueProcess, nursery: Nursery, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ask]:
     folder = tmp_path_factory.mktemp("kill")
-    chosen = [i.callspec.params["case"] for i in request.session.items if isinstance(i, pytest.Function) and _is_here(i)]
+    chosen = [
+        i.callspec.params["case"] for i in request.session.items if isinstance(i, pytest.Function) and _is_here(i)
+    ]
     with ThreadPoolExecutor(TRADERS_AT_ONCE) as pool:
         verdicts: dict[Case, Future[Played]] = {
             case: pool.submit(play, case, venue, nursery, folder / str(number))

@@ -265,9 +265,10 @@ class FakeAccount(AccountPort):
 
         return await self._read("trades_since", look, symbol, trade_id)
 
-    async def trades_of(self, symbol: str, venue_order_id: str) -> tuple[VenueTrade, ...]:
+    async def trades_of(self, symbol: str, venue_order_id: str, trade_id: str) -> tuple[VenueTrade, ...]:
         def look() -> tuple[VenueTrade, ...]:
-            found = [t for t in self.trades if (t.symbol, t.venue_order_id) == (symbol, venue_order_id)]
+            mine = [t for t in self.trades if (t.symbol, t.venue_order_id) == (symbol, venue_order_id)]
+            found = [t for t in mine if int(t.trade_id) >= int(trade_id)]
             return tuple(found[: self.page])
 
         return await self._read("trades_of", look, symbol, venue_order_id)

@@ -16,7 +16,10 @@ from typing import Any
 
 import yaml
 
+from tradingbot_sandbox.supervisor.plan import VENUE_BINANCE
 from tradingbot_sandbox.supervisor.process import Child
+from tradingbot_sandbox.supervisor.state import StateFolder
+from tradingbot_sandbox.venues.process import VenueProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "tradingbot-system"
@@ -71,6 +74,28 @@ class Stack:
             self.kubectl("-n", namespace, "get", "pods", "-l", selector, "-o", "json")
         )["items"]
         return found
+
+    @property
+    def venue(self) -> VenueProcess:
+        """The simulated Binance: its accounts are the ground truth of every live bot on `network: Sandbox`."""
+        folder = StateFolder(self.state)
+        log = folder.logs / f"{VENUE_BINANCE}.log"
+        return VenueProcess(f"127.0.0.1:{folder.ports()[VENUE_BINANCE]}", folder.processes()[VENUE_BINANCE].pid, log)
+
+    def put_keys(self, namespace: str, name: str, keys: tuple[str, str]) -> None:
+        """Make the Secret, or change what it holds."""
+        data = dict(zip(("apiKey", "apiSecret"), keys, strict=True))
+        metadata = {"name": name, "namespace": namespace}
+        self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
+
+    def trader_pid(self, namespace: str, bot: str) -> int:
+        """The process of the pod, from the node's own record."""
+        name = self.pods(namespace, bot)[0]["metadata"]["name"]
+        for file in (self.state / "node").rglob("*.json"):
+            record = json.loads(file.read_text())
+            if record.get("namespace") == namespace and record.get("name") == name:
+                return int(record["containers"][0]["running"]["pid"])
+        raise AssertionError(f"the node has no record of {namespace}/{name}")
 
     def store(self, namespace: str, bot: str) -> Path:
         """The folder of the bot's volume."""

@@ -30,6 +30,9 @@ NODE_STOP_GRACE_SECONDS = 30.0
 
 SYNTHETIC = "synthetic"
 
+OPENING_BALANCE = "USDT=10000"
+"""What the simulator's first account holds: far above every stage that a bot is likely to have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -109,14 +112,21 @@ def venue_binance(layout: Layout, options: Options, around: Surroundings) -> Com
     market = {name: getattr(options, name) for name in ("market", "speed", "seed", "play", "start")}
     # What was not asked for is left to the simulator's own defaults.
     arguments = tuple(f"--{name}={value}" for name, value in market.items() if value is not None)
+    account = (f"--balance={OPENING_BALANCE}", f"--keys-dir={keys_of(layout.root, VENUE_BINANCE)}")
+    command = ("-P", "-m", "tradingbot_sandbox", "venue", "binance")
     return Component(
         name=VENUE_BINANCE,
-        argv=(around.python, "-P", "-m", "tradingbot_sandbox", "venue", "binance", f"--listen={listen}", *arguments),
+        argv=(around.python, *command, f"--listen={listen}", *account, *arguments),
         health=(HealthCheck(f"{rest_url(listen)}/ping"),),
         address=f"http://{listen}",
         stop_order=STOP_CLIENTS,
         environ=around.environ,
     )
+
+
+def keys_of(root: Path, venue: str) -> Path:
+    """The folder with `apiKey` and `apiSecret` of the venue's first account: what a live bot's Secret is made from."""
+    return root / "keys" / venue
 
 
 def rest_url(listen: str) -> str:

@@ -35,16 +35,14 @@ class Mutant:
         return self.name
 
 
-RECALLED = "self._desk.on_event(event)\n            self.doubt(order.client_order_id)"
+SEND_AGAIN = """        for order in list(self._desk.engine.orders.values()):
+            self._gateway.submit(order.intent, self._clock.now_ns())
+"""
 MUTANTS = (
     Mutant(
         name="what was on its way is sent again after a restart",
         edits=(
-            Edit(
-                "orders/recovery.py",
-                RECALLED,
-                RECALLED.replace("\n", "\n                self._gateway.submit(order.intent, self._clock.now_ns())\n"),
-            ),
+            Edit("orders/recovery.py", "        self._recall()\n", f"        self._recall()\n{SEND_AGAIN}"),
             # It would be held back: the books do not agree yet.
             Edit(
                 "orders/gateway.py",
@@ -59,11 +57,10 @@ MUTANTS = (
     Mutant(
         name="fills of the life before are not fetched",
         edits=(
-            Edit("orders/recovery.py", "await self._take_trade(trade, is_history=is_history)", "continue"),
             Edit(
-                "orders/recovery.py",
-                "if order is None or order.filled_base <= order.fills_base:\n            return",
-                "return",
+                "venues/binance_orders.py",
+                "return tuple(sorted((_trade(each, symbol_of) for each in read.rows(raw)), key=_trade_age))",
+                "return ()",
             ),
         ),
         case=Case("commit:fill:before", "market", "kept"),
@@ -84,7 +81,11 @@ MUTANTS = (
     Mutant(
         name="an order leaves before its intent is durable",
         edits=(
-            Edit("desk.py", "        if not self.record(write):\n            # Not", "        self._owed.append(write)\n        if False:\n            # Not"),
+            Edit(
+                "desk.py",
+                "        if not self.record(write):\n            # Not",
+                "        self._owed.append(write)\n        if False:\n            # Not",
+            ),
             Edit("orders/gateway.py", 'self._emit(order_id, OrderState.SENT, "")', "pass"),
         ),
         case=Case("order:after-send", "market", "kept"),

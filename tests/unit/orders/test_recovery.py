@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -28,7 +29,7 @@ from tradingbot_trader.book.account import Adjustment
 from tradingbot_trader.orders.doubt import SCANS
 from tradingbot_trader.orders.order import BookName, OrderState, Side
 from tradingbot_trader.orders.reconcile import Result
-from tradingbot_trader.orders.recovery import RETRY_SECONDS
+from tradingbot_trader.orders.recovery import FIRST_RETRY_SECONDS
 from tradingbot_trader.risk.breakers import TripKind
 from tradingbot_trader.venues.account import Answer
 
@@ -105,7 +106,7 @@ def test_nothing_that_adds_risk_may_leave_before_the_books_agree(tmp_path: Path)
         assert rig.recovery.report is not None
         assert rig.recovery.report.result is Result.INCONCLUSIVE
         account.works()
-        await rig.until(lambda: rig.recovery.has_passed, seconds=2 * RETRY_SECONDS)
+        await rig.until(lambda: rig.recovery.has_passed, seconds=2 * FIRST_RETRY_SECONDS)
         await rig.end()
 
     run(go())
@@ -551,7 +552,7 @@ def test_fee_in_a_third_asset_is_part_of_the_books(tmp_path: Path) -> None:
 def test_requirement_is_met_only_by_a_reconciliation_that_began_after_it(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         rig.account.latency_seconds = 1.0
-        rig.recovery.ask("first")
+        first = asyncio.ensure_future(rig.recovery.reconcile("first"))
         await rig.settle(1.5)
         rig.recovery.require("while it looks")
         waiting = rig.recovery.reconcile("after that")
@@ -560,13 +561,14 @@ def test_requirement_is_met_only_by_a_reconciliation_that_began_after_it(tmp_pat
         assert not rig.recovery.has_passed
         assert (await waiting).result is Result.PASSED
         assert rig.recovery.has_passed
+        await first
 
     play(tmp_path, test)
 
 
 def test_interval_brings_the_next_one(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
-        await rig.settle()
+        await rig.settle(30)
         first = rig.recovery.report
         await rig.settle(3500)
         assert rig.recovery.report is first
@@ -608,10 +610,6 @@ def test_adopted_order_is_cancelled_though_the_first_cancel_fails(tmp_path: Path
     play(tmp_path, test, before=before)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py _take: only presumed absent orders are cancelled when they appear, rejected ones rest",
-)
 def test_order_that_was_refused_and_appears_all_the_same_is_cancelled(tmp_path: Path) -> None:
     """A firewall's 403, or a 429, in front of an order that came through: machine.py asks for adopt and cancel."""
 
@@ -628,11 +626,6 @@ def test_order_that_was_refused_and_appears_all_the_same_is_cancelled(tmp_path: 
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py _catch_up: the past of a symbol that is added to the spec is read as news, one question "
-    "and one audit record a trade",
-)
 def test_past_of_a_symbol_that_is_added_to_the_spec_is_no_news(tmp_path: Path) -> None:
     def before(account: FakeAccount) -> None:
         for number in range(50):
@@ -650,10 +643,6 @@ def test_past_of_a_symbol_that_is_added_to_the_spec_is_no_news(tmp_path: Path) -
     play(tmp_path, test, before=before)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py _reconcile_once: after the first failure the next look comes after the whole interval",
-)
 def test_difference_that_is_gone_a_moment_later_does_not_hold_trading_back_for_an_hour(tmp_path: Path) -> None:
     """The venue showed the balance before the trade: its account and its trades are not one moment."""
 
@@ -666,10 +655,6 @@ def test_difference_that_is_gone_a_moment_later_does_not_hold_trading_back_for_a
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py: a mismatch that stays costs 2,000 of 6,000 weight a minute, for each bot behind the address",
-)
 def test_mismatch_that_stays_is_looked_at_less_and_less_often(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         rig.account.balances["USDT"] += 7
@@ -683,9 +668,6 @@ def test_mismatch_that_stays_is_looked_at_less_and_less_often(tmp_path: Path) ->
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="recovery.py: an order that the venue has forgotten stays open in the books for ever"
-)
 def test_resting_order_that_the_venue_does_not_have_any_more_ends(tmp_path: Path) -> None:
     """Binance archives (-2026) after 90 days, and its testnet forgets everything each month."""
 
@@ -700,9 +682,6 @@ def test_resting_order_that_the_venue_does_not_have_any_more_ends(tmp_path: Path
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="recovery.py _find_foreign: at Binance order ids are unique within a symbol alone"
-)
 def test_foreign_orders_of_two_symbols_with_one_number_are_two(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         rig.account.put("web_1", venue_order_id="9000")
@@ -713,10 +692,6 @@ def test_foreign_orders_of_two_symbols_with_one_number_are_two(tmp_path: Path) -
     play(tmp_path, test, symbols=(BTC, ETH))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py _take_trade: the trade of an order that could not be adopted is passed over for good",
-)
 def test_own_trade_that_the_disk_could_not_take_is_taken_later(tmp_path: Path) -> None:
     """P2: one commit fails, the next one works, and the fill is in no book."""
     disk = StumblingDisk()
@@ -763,9 +738,6 @@ def test_doubled_fill_while_the_disk_is_full_is_told_once(tmp_path: Path) -> Non
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="recovery.py _fetch_fills: one page; an order of more trades waits for the next reconciliation"
-)
 def test_order_of_more_trades_than_a_page_holds_is_known_whole(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         order = rig.enter()
@@ -780,11 +752,6 @@ def test_order_of_more_trades_than_a_page_holds_is_known_whole(tmp_path: Path) -
     play(tmp_path, test, page=3)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py: an illegal transition blocks entries and asks for no reconciliation, so it lasts for "
-    "the interval",
-)
 def test_contradiction_is_looked_at_soon(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         order = rig.enter()
@@ -798,11 +765,6 @@ def test_contradiction_is_looked_at_soon(tmp_path: Path) -> None:
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py ask: not paced, so whoever trades on the account makes us use up the weight of the whole "
-    "address",
-)
 def test_somebody_who_trades_all_the_time_does_not_make_us_ask_all_the_time(tmp_path: Path) -> None:
     """85 % of the weight of every minute: new orders, exits too, of every bot behind the address find no room then."""
 
@@ -818,11 +780,6 @@ def test_somebody_who_trades_all_the_time_does_not_make_us_ask_all_the_time(tmp_
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py _take_trade: a venue's order id is believed for ever, and a testnet that was reset uses "
-    "it again",
-)
 def test_trade_of_another_order_with_an_old_number_is_not_ours(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         order = rig.enter()

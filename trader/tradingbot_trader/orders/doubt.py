@@ -27,11 +27,13 @@ class Doubt:
     looks: int = 0
     scans: int = 0
     """Complete ones without a find, begun when the venue could no longer take the request."""
+    first_scan_ns: int | None = None
 
     def scanned(self, order: Order, begun_ns: int) -> Doubt:
         """After a complete scan that did not find it."""
-        counts = begun_ns >= accepted_until_ns(order)
-        return replace(self, scans=self.scans + (1 if counts else 0))
+        if begun_ns < accepted_until_ns(order):
+            return self
+        return replace(self, scans=self.scans + 1, first_scan_ns=self.first_scan_ns or begun_ns)
 
     def looked(self) -> Doubt:
         return replace(self, looks=self.looks + 1)
@@ -41,6 +43,14 @@ class Doubt:
         is_known_there = bool(order.venue_order_ids) or order.filled_base > 0
         is_late_enough = begun_ns >= accepted_until_ns(order) + VISIBILITY_NS
         return not is_known_there and self.scans >= SCANS and is_late_enough
+
+    def is_forgotten(self, order: Order, begun_ns: int) -> bool:
+        """An order that the venue has shown, and does not have any more: Binance archives what ended long ago, and its
+        testnet forgets everything each month. It can fill no further."""
+        is_known_there = bool(order.venue_order_ids) or order.filled_base > 0
+        first_ns = self.first_scan_ns
+        is_late_enough = first_ns is not None and begun_ns >= first_ns + VISIBILITY_NS
+        return is_known_there and self.scans >= SCANS and is_late_enough
 
     @property
     def pause_seconds(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -96,6 +96,7 @@ def compare(
     *,
     venue: Mapping[str, Decimal],
     opening: Mapping[str, Decimal],
+    adjusted: Collection[str] = (),
     ledger: Ledger,
     instruments: Mapping[str, Instrument],
     tolerance: Decimal,
@@ -117,5 +118,5 @@ def compare(
             local=exact.add((opening.get(asset, ZERO), effect.get(asset, ZERO))),
             allowed=max(abs(effect.get(asset, ZERO)) * tolerance, floors.get(asset, ZERO)),
         )
-        for asset in sorted(effect.keys() | floors.keys())
+        for asset in sorted({*effect, *floors, *adjusted})
     )

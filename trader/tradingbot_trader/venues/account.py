@@ -175,8 +175,8 @@ class AccountPort(Protocol):
         """From that id on, oldest first; one page. "0" is the beginning."""
         ...
 
-    async def trades_of(self, symbol: str, venue_order_id: str) -> tuple[VenueTrade, ...]:
-        """Of one order, oldest first; one page."""
+    async def trades_of(self, symbol: str, venue_order_id: str, trade_id: str) -> tuple[VenueTrade, ...]:
+        """Of one order, from that trade on, oldest first; one page."""
         ...
 
     async def account(self) -> AccountView: ...

@@ -131,8 +131,9 @@ def trades_params(symbol: str, trade_id: str) -> Params:
     return {"symbol": binance.venue_symbol(symbol), "fromId": trade_id, "limit": str(PAGE)}
 
 
-def order_trades_params(symbol: str, venue_order_id: str) -> Params:
-    return {"symbol": binance.venue_symbol(symbol), "orderId": venue_order_id, "limit": str(PAGE)}
+def order_trades_params(symbol: str, venue_order_id: str, trade_id: str) -> Params:
+    name = binance.venue_symbol(symbol)
+    return {"symbol": name, "orderId": venue_order_id, "fromId": trade_id, "limit": str(PAGE)}
 
 
 def account_params() -> Params:

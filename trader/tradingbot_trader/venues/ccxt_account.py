@@ -196,10 +196,10 @@ class CcxtAccount(AccountPort):
             lambda raw: orders.parse_trades(raw, self._symbol_of),
         )
 
-    async def trades_of(self, symbol: str, venue_order_id: str) -> tuple[VenueTrade, ...]:
+    async def trades_of(self, symbol: str, venue_order_id: str, trade_id: str) -> tuple[VenueTrade, ...]:
         return await self._ask(
             words.TRADES,
-            lambda: words.order_trades_params(symbol, venue_order_id),
+            lambda: words.order_trades_params(symbol, venue_order_id, trade_id),
             lambda raw: orders.parse_trades(raw, self._symbol_of),
         )
 
