@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CRD_FOLDERS := crds charts/tradingbot-operator/files/crds
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate lock lint types imports drift chart image check-skaffold clean tools bench
+.PHONY: help demo test check generate lock lint types imports drift chart image check-skaffold clean tools bench soak
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ drift: $(READY)
 
 chart: tools
 	@$(BIN)/python -m pytest -q tests/chart
+
+soak: $(READY) ## Kill the real trader by SIGKILL at every point, and compare venue and ledger (CASE=POINT/KIND/FATE, POINT=, TIMES=3, KEEP=1)
+	@PYTHONPATH=tests $(BIN)/python tests/soak/run.py $(if $(CASE),--case '$(CASE)') $(if $(POINT),--point '$(POINT)') $(if $(TIMES),--times $(TIMES)) $(if $(KEEP),--keep)
 
 bench: $(READY) ## Measure order path, memory, start, burst, commit and risk check (ONLY=order-path, BENCH_DIR=DIR, BENCH_JSON=FILE)
 	@PYTHONPATH=tests $(BIN)/python -m bench

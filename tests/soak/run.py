@@ -38,10 +38,15 @@ def main() -> int:
         results = _play_all(tuple(slow_first(cases * options.times)), folder, jobs=options.jobs)
     finally:
         if options.keep:
-            print(f"the folders are in {folder}")
+            _say(f"the folders are in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
     return 1 if any(problem for _, _, problem in results) else 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 Result = tuple[Case, Played | None, str]
@@ -62,19 +67,17 @@ def _play_all(cases: tuple[Case, ...], folder: Path, *, jobs: int) -> list[Resul
             played = None if error else done.result()
             results.append((case, played, f"{type(error).__name__}: {error}" if error else ""))
             words = "BROKEN" if error else f"{played.seconds:5.1f} s" if played else ""
-            print(f"{len(results):4} of {len(cases)} {words:>8} {case}", flush=True)
+            _say(f"{len(results):4} of {len(cases)} {words:>8} {case}")
             if error:
-                print(f"{results[-1][2]}\nagain: make soak CASE={case} KEEP=1", flush=True)
-    print(_table(results))
+                _say(f"{results[-1][2]}\nagain: make soak CASE={case} KEEP=1")
+    _say(_table(results))
     broken = sum(bool(problem) for _, _, problem in results)
     orders = sum(len(played.truth["orders"]) for _, played, _ in results if played)
     trades = sum(len(played.truth["trades"]) for _, played, _ in results if played)
-    print(
-        f"{len(results)} cases in {time.monotonic() - began:.0f} s: {broken} broken, {orders} orders, {trades} trades"
-    )
+    _say(f"{len(results)} cases in {time.monotonic() - began:.0f} s: {broken} broken, {orders} orders, {trades} trades")
     for case, _, problem in results:
         if problem:
-            print(f"  make soak CASE={case} KEEP=1    {problem.splitlines()[0]}")
+            _say(f"  make soak CASE={case} KEEP=1    {problem.splitlines()[0]}")
     return results
 
 

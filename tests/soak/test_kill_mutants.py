@@ -1,4 +1,4 @@
-"""The harness finds what it is for: edited copies of the trader, each killed in a case that it cannot come back from."""
+"""The harness finds what it is for: edited copies of the trader, each killed where it cannot come back from."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ def test_the_harness_finds_the_mutant(ask: Ask, mutant: Mutant) -> None:
 
 def test_a_mutant_whose_text_is_gone_says_so(tmp_path: Path) -> None:
     mutant = Mutant(name="gone", edits=(Edit("desk.py", "no such line", ""),), case=MUTANTS[0].case, found="")
-    with pytest.raises(NoSuchText, match="gone: desk.py holds this 0 times"):
+    with pytest.raises(NoSuchText, match=r"gone: desk\.py holds this 0 times"):
         plant(mutant, tmp_path)

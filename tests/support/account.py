@@ -497,6 +497,7 @@ class Rig:
     async def start(self, *, is_reconciled: bool = True) -> Rig:
         """Runs the execution; back when nothing holds trading back any more."""
         self._running = asyncio.create_task(self.execution.run())
+        self._ticking = asyncio.create_task(self._tick())
         if is_reconciled:
             await self.until(lambda: not list(self.execution.causes()) or self.running.done())
         return self
@@ -505,8 +506,15 @@ class Rig:
         """As a SIGKILL would, as far as this process can."""
         if self._running is not None:
             self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+            self._ticking.cancel()
+            await asyncio.gather(self._running, self._ticking, return_exceptions=True)
         self.store.close()
+
+    async def _tick(self) -> None:
+        """As the trading does twenty times a second."""
+        while True:
+            self.desk.cancel_again()
+            await self.clock.sleep(0.05)
 
     @property
     def running(self) -> asyncio.Task[None]:
@@ -559,12 +567,13 @@ class Rig:
         """Of the audit, in order."""
         return [record.kind for record in self.store.audit_records()]
 
-    def _conditions(self, symbol: str) -> Conditions:  # noqa: ARG002  one price for all
+    def _conditions(self, symbol: str) -> Conditions:
         return Conditions(
             now_ns=self.venue_clock.now_ns(),
             state=judge(self.execution.causes()).state if not self.closed else TradingState.REDUCE_ONLY,
             limits=self.limits,
             price=TrustedPrice(self.price, self.venue_clock.now_ns()),
+            available_base=self.execution.available_base(symbol),
             opening_cash_quote=self.execution.opening_cash_quote(self.limits),
         )
 

@@ -75,6 +75,9 @@ class Desk:
         self._counters_ns = clock.monotonic_ns()
         self._exit_asked_ns: dict[str, int] = {}
         self._cancel_asked_ns: dict[str, int] = {}
+        """Orders that are to end, and when that was asked for last. A wish stays until its order has ended."""
+        self.revived: set[str] = set()
+        """Orders that had ended when something new came about them: what was read of them before is out of date."""
         self.pnl = PnlTrack.from_counters(store.counters(store.book))
         self.orders_sent = store.count_orders(store.book)
         self.denials = store.count_audit(AuditKind.ORDER_DENIED, store.book)
@@ -106,12 +109,19 @@ class Desk:
         return self._place(sized, conditions)
 
     def cancel(self, client_order_ids: Iterable[str]) -> None:
-        """Ask for the end of these orders, once for a while."""
+        """Ask for the end of these orders, and again until they have ended (`cancel_again`)."""
         now_ns, monotonic_ns = self._clock.now_ns(), self._clock.monotonic_ns()
         for order_id in client_order_ids:
             if monotonic_ns - self._cancel_asked_ns.get(order_id, -CANCEL_PACE_NS) >= CANCEL_PACE_NS:
                 self._cancel_asked_ns[order_id] = monotonic_ns
                 self._required_gateway.cancel(order_id, now_ns)
+
+    def cancel_again(self) -> None:
+        """Told often: a cancel may be lost, refused, or wait for keys, and its order would rest for ever."""
+        orders = self.engine.orders
+        for order_id in [each for each in self._cancel_asked_ns if each not in orders]:
+            del self._cancel_asked_ns[order_id]
+        self.cancel([each for each in self._cancel_asked_ns if orders[each].state.is_open])
 
     def open_orders(self, *, entries_only: bool = False) -> list[Order]:
         return [
@@ -156,6 +166,7 @@ class Desk:
                 _log.error("event_of_unknown_order", client_order_id=event.client_order_id, state=event.state)
                 return
             self.engine.adopt(ended)  # it has ended; what comes now may still be news
+            self.revived.add(event.client_order_id)
             transition = self.engine.apply(event)
         if transition.is_changed:
             self._record(transition, event)

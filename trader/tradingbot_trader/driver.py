@@ -30,6 +30,9 @@ TICK_SECONDS = 0.05
 CLOCK_INTERVAL_SECONDS = 60.0
 """How often the venue is asked for its time. Clocks drift by milliseconds in a minute."""
 SHORTEST_CLOCK_INTERVAL_SECONDS = 1.0
+SLOWEST_TIME_SECONDS = 2.0
+"""The longest round trip that tells the time. Half of it is how wrong it may be, and Binance refuses timestamps a second
+ahead of its own (its REST documentation, "Timing security")."""
 NS = 1_000_000_000
 
 
@@ -71,11 +74,10 @@ class Driver:
         pursue: Callable[[str, Target], object],
         cancel_entries: Callable[[str], object],
         on_gap: Callable[[FeedGap], None],
-        on_tick: Callable[[], None],
     ) -> None:
         self._port, self._clock, self._metrics = port, clock, metrics
         self._follower, self._pursue, self._cancel_entries = follower, pursue, cancel_entries
-        self._tell_gap, self._on_tick = on_gap, on_tick
+        self._tell_gap = on_gap
         self._configuration: Configuration | None = None
         self._charts: dict[str, _Chart] = {}
         self.prices: dict[str, TrustedPrice] = {}
@@ -157,7 +159,6 @@ class Driver:
                 if missing:
                     chart.is_fetching = True
                     tasks.create_task(self._fetch(symbol, chart, configuration, limit=missing))
-            self._on_tick()
             await self._clock.sleep(TICK_SECONDS)
 
     async def _fetch(self, symbol: str, chart: _Chart, configuration: Configuration, *, limit: int) -> None:
@@ -187,8 +188,13 @@ class Driver:
             except VenueError as error:
                 _log.warning("venue_time_unknown", error=str(error))
             else:
-                # The answer was written in the middle of the round trip, as far as anybody can know.
-                self._clock.set(venue_ns, at_monotonic_ns=(sent_ns + self._clock.monotonic_ns()) // 2)
+                took_ns = self._clock.monotonic_ns() - sent_ns
+                if took_ns > SLOWEST_TIME_SECONDS * NS:
+                    _log.warning("venue_time_too_slow", seconds=took_ns / NS)
+                    self._time_wanted.set()  # again soon: a slow moment passes
+                else:
+                    # The answer was written in the middle of the round trip, as far as anybody can know.
+                    self._clock.set(venue_ns, at_monotonic_ns=sent_ns + took_ns // 2)
             await self._clock.sleep(SHORTEST_CLOCK_INTERVAL_SECONDS)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._time_wanted.wait(), CLOCK_INTERVAL_SECONDS)

@@ -56,6 +56,10 @@ class Execution(Protocol):
         """What the book may spend before its own fills; None: not known, then no cash check is made."""
         ...
 
+    def available_base(self, symbol: str) -> Decimal | None:
+        """What the account should have of the symbol's base asset; None where the ledger is all that there is."""
+        ...
+
     def require_reconciliation(self, why: str) -> None:
         """Something was out of our sight: new risk only after a look at the venue."""
         ...
@@ -90,6 +94,9 @@ class PaperExecution:
 
     def opening_cash_quote(self, limits: Limits) -> Decimal | None:
         return limits.granted_quote
+
+    def available_base(self, symbol: str) -> Decimal | None:  # noqa: ARG002  the account's
+        return None
 
     def require_reconciliation(self, why: str) -> None:
         """There is nothing to compare with: the store is this venue's memory."""

@@ -25,7 +25,7 @@ from tradingbot_trader.orders.budget import RateBudget
 from tradingbot_trader.orders.gateway import AnswerPolicy, Hooks, LiveGateway
 from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState
 from tradingbot_trader.orders.outcome import Action
-from tradingbot_trader.orders.reconcile import Report, Result
+from tradingbot_trader.orders.reconcile import Report, Result, ledger_effect
 from tradingbot_trader.orders.recovery import Recovery, Scope
 from tradingbot_trader.orders.snapshot import Place
 from tradingbot_trader.risk.breakers import Breakers, BreakerTrip, TripKind
@@ -152,6 +152,16 @@ class LiveExecution:
         asset = configuration.spec.capital.currency
         return opening.get(asset, Decimal(0)) + store.adjusted(store.book).get(asset, Decimal(0))
 
+    def available_base(self, symbol: str) -> Decimal | None:
+        """A person may have sold of it, and fees of other symbols may have been paid with it."""
+        store = self._desk.store
+        opening = store.baseline(store.book)
+        if opening is None:
+            return None
+        asset = symbol.partition("/")[0]
+        effect = ledger_effect(self._desk.engine.ledger).get(asset, Decimal(0))
+        return opening.get(asset, Decimal(0)) + store.adjusted(store.book).get(asset, Decimal(0)) + effect
+
     def require_reconciliation(self, why: str) -> None:
         self.recovery.require(why)
 
@@ -226,7 +236,7 @@ class LiveExecution:
             return RequestAnswer(is_done=False, message=str(error))
         if not is_recorded:
             return RequestAnswer(is_done=False, message="the store cannot record now: ask again later")
-        self.recovery.require("the account was adjusted")
+        self.recovery.require("the account was adjusted", is_urgent=True)
         return RequestAnswer(is_done=True, message="recorded; the account is compared with the venue again now")
 
     # The account
@@ -272,7 +282,7 @@ class LiveExecution:
         self._is_stream_up = is_up
         _log.info("account_stream", is_up=is_up, reason=reason)
         if is_up:
-            self.recovery.ask("the account's stream is back")
+            self.recovery.require("the account's stream is back", is_urgent=True)
         self._around.on_change()
 
     async def _watch_breakers(self) -> None:
@@ -285,7 +295,7 @@ class LiveExecution:
                     self._breakers_written, self._trips_told = counters, self._trips_told + len(trips)
                 self._around.on_change()
             if self.breakers.may_probe(Operation.QUERY, self._clock.now_ns()):
-                self.recovery.ask("the venue's breaker asks for a probe")
+                self.recovery.ask("the venue's breaker asks for a probe", is_urgent=True)
             await self._clock.sleep(TICK_SECONDS)
 
     # Hooks of the gateway

@@ -16,7 +16,7 @@ import structlog
 
 from tradingbot_api.conditions import TradingState
 from tradingbot_api.decimal import format_decimal
-from tradingbot_api.spec import KillSwitch, TradingBotSpec
+from tradingbot_api.spec import TradingBotSpec
 from tradingbot_api.status import ConfigReport
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.requests import answer, forget_old, pending
@@ -26,10 +26,10 @@ from tradingbot_trader.control.configuration import Configuration, Configurator
 from tradingbot_trader.control.kube import Raw
 from tradingbot_trader.control.latch import StopRequest, is_suspended
 from tradingbot_trader.control.mandate import Mandate
-from tradingbot_trader.control.state import OUT_OF_SIGHT, Cause, Verdict, judge
+from tradingbot_trader.control.state import Verdict
 from tradingbot_trader.control.stop import Stop
 from tradingbot_trader.desk import Desk
-from tradingbot_trader.driver import Driver
+from tradingbot_trader.driver import TICK_SECONDS, Driver
 from tradingbot_trader.errors import StopTrading
 from tradingbot_trader.execution import Execution, Surroundings
 from tradingbot_trader.intake import Intake
@@ -42,10 +42,11 @@ from tradingbot_trader.orders.order import Intent, Purpose
 from tradingbot_trader.risk.engine import Conditions, RiskEngine
 from tradingbot_trader.risk.observed import Costs
 from tradingbot_trader.risk.trips import check_bot, check_positions
+from tradingbot_trader.standing import Standing
+from tradingbot_trader.store_health import StoreHealth
 from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("trading")
-RETRY_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 60.0
 REQUESTS_SECONDS = 1.0
 """How often people's requests are looked for."""
@@ -82,6 +83,7 @@ class Trading:
         self._store, self._world = store, world
         self._clock = world.clock
         self._instruments: dict[str, Instrument] = {}
+        self._health = StoreHealth(self._clock)
         open_orders = store.open_orders(store.book)
         now_ns = self._clock.now_ns()
         recent = [i.created_ns for i in store.intents_since(store.book, now_ns - 60 * 1_000_000_000)]
@@ -99,7 +101,7 @@ class Trading:
             clock=self._clock,
             metrics=metrics,
             conditions=self._conditions,
-            on_store_failure=self._fail_store,
+            on_store_failure=self._health.fail,
             on_change=self._on_order_change,
         )
         self.mandate = Mandate(store.book, self._find_spec)
@@ -127,9 +129,19 @@ class Trading:
             pursue=self.desk.pursue,
             cancel_entries=self._cancel_entries,
             on_gap=self._record_gap,
-            on_tick=self._tick,
         )
         self.stop = Stop(self.desk, self._clock)
+        self._standing = Standing(
+            desk=self.desk,
+            stop=self.stop,
+            mandate=self.mandate,
+            driver=self.driver,
+            execution=self.execution,
+            health=self._health,
+            holds_lease=world.holds_lease,
+            contact_age_seconds=world.contact_age_seconds,
+            urge_report=world.urge_report,
+        )
         self._tasks: asyncio.TaskGroup | None = None
         self.intake = Intake(
             store,
@@ -141,19 +153,20 @@ class Trading:
             run_market=self._run_market,
             on_change=self._on_config_change,
         )
-        self.verdict = Verdict(TradingState.HALTED, ())
-        self.store_failure = ""
-        self._store_lost_for_ever = False
-        self._store_tried_ns = 0
         self._uid = ""
-        self._is_gone = False
-        self._is_suspended = False
-        self._is_terminating = False
 
     @property
     def uid(self) -> str:
         """Of the bot that this speaks for; empty before it was seen."""
         return self._uid
+
+    @property
+    def verdict(self) -> Verdict:
+        return self._standing.verdict
+
+    @property
+    def store_failure(self) -> str:
+        return self._health.failure
 
     @property
     def config(self) -> ConfigReport:
@@ -170,23 +183,23 @@ class Trading:
     def look(self, bot: Raw | None, halts: list[Raw] | None) -> None:
         """Take what the control plane says now. Durable where it has to be, before this returns."""
         if bot is None or (self._uid and bot["metadata"]["uid"] != self._uid):
-            if not self._is_gone:
+            if not self._standing.is_gone:
                 _log.warning("bot_gone", action="no new risk; this pod is removed with its bot")
-            self._is_gone = True
-            self._judge()
+            self._standing.is_gone = True
+            self._standing.judge()
             return
-        self._is_gone = False
+        self._standing.is_gone = False
         self._uid = bot["metadata"]["uid"]
         if self.stop.consider(bot, halts):
-            self._judge()
+            self._standing.judge()
             self.stop.advance(self._instruments)
             self._world.urge_report()
-        self._is_suspended = is_suspended(bot)
+        self._standing.is_suspended = is_suspended(bot)
         if self.mandate.read(bot, uid=self._uid):
             self._record_permit()
             self._world.urge_report()
         self.intake.look(bot)
-        self._judge()
+        self._standing.judge()
 
     async def run(self) -> None:
         """Accept configurations as they come and trade the last good one."""
@@ -196,11 +209,12 @@ class Trading:
             tasks.create_task(self.intake.run())
             tasks.create_task(self._serve_requests())
             tasks.create_task(self._keep_house())
+            tasks.create_task(self._keep_watch())
 
     async def drain(self, seconds: float) -> None:
         """No new risk from now on; resting entries are cancelled, and waited for so long."""
-        self._is_terminating = True
-        self._judge()
+        self._standing.is_terminating = True
+        self._standing.judge()
         deadline_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
         while self.desk.open_orders(entries_only=True) and self._clock.monotonic_ns() < deadline_ns:
             self._cancel_entries()
@@ -231,7 +245,13 @@ class Trading:
                 while self._store.archive_due(self._clock.now_ns()):
                     await self._clock.sleep(0.1)  # a piece takes milliseconds: orders go first
             except StopTrading as error:
-                self._fail_store(error)
+                self._health.fail(error)
+
+    async def _keep_watch(self) -> None:
+        """Whether a market runs or not: a stop goes on without a spec, and while the venue's market is away."""
+        while True:
+            self._tick()
+            await self._clock.sleep(TICK_SECONDS)
 
     def _run_market(self, configuration: Configuration, symbols: Collection[str]) -> asyncio.Task[None]:
         if self._tasks is None:
@@ -239,16 +259,16 @@ class Trading:
         return self._tasks.create_task(self.driver.run(configuration, symbols))
 
     def _on_config_change(self) -> None:
-        self._judge()
+        self._standing.judge()
         self._world.urge_report()
 
     def _on_execution_change(self) -> None:
-        self._judge()
+        self._standing.judge()
         self._world.urge_report()
 
     def _may_place(self, intent: Intent) -> str:
         """Asked where the bytes leave."""
-        self._judge()
+        self._standing.judge()
         if not self.verdict.passes(adds_risk=intent.purpose is Purpose.ENTRY):
             causes = ", ".join(self.verdict.causes)
             return f"the trading state is {self.verdict.state} ({causes})"
@@ -279,82 +299,51 @@ class Trading:
 
     def _conditions(self, symbol: str) -> Conditions:
         """What the desk decides on, of this moment."""
-        self._judge()
         limits = self.mandate.limits
         if limits is None:
             raise RuntimeError("the desk was asked for an order before a configuration was accepted")
-        state = self.verdict.state
-        if state is TradingState.ACTIVE and symbol in self.driver.lost:
-            state = TradingState.REDUCE_ONLY
         return Conditions(
             now_ns=self._clock.now_ns(),
-            state=state,
+            state=self._standing.state_for(symbol),
             limits=limits,
             price=self.driver.prices.get(symbol),
             clock_skew_ns=self._clock.ahead_ns,
+            available_base=self.execution.available_base(symbol),
             opening_cash_quote=self.execution.opening_cash_quote(limits),
         )
 
-    def _causes(self) -> list[Cause]:
-        switch = self.configuration.spec.kill_switch if self.configuration else KillSwitch()
-        contact_seconds = self._world.contact_age_seconds()
-        lost = self.driver.lost.intersection(self.configuration.spec.symbols) if self.configuration else ()
-        found = {
-            Cause.LATCHED: self.stop.is_latched,
-            Cause.NO_CONFIG: self.configuration is None,
-            Cause.NO_PERMIT: self.mandate.grant.limit_quote == 0,
-            Cause.CONTROL_PLANE_LOST: contact_seconds * 1e9 > switch.control_plane_timeout,
-            Cause.FEED_LOST: self.configuration is not None and len(lost) == len(self.configuration.spec.symbols),
-            Cause.BOT_DELETED: self._is_gone,
-            Cause.SUSPENDED: self._is_suspended,
-            Cause.TERMINATING: self._is_terminating,
-            Cause.LEASE_LOST: not self._world.holds_lease(0.0),
-            Cause.STORE_UNWRITABLE: bool(self.store_failure),
-            Cause.STORE_FULL: self._store.is_reserve_spent,
-        }
-        return [*(cause for cause, is_so in found.items() if is_so), *self.execution.causes()]
-
-    def _judge(self) -> None:
-        """Work the trading state out anew; a change is recorded, and takes resting entries away."""
-        causes = self._causes()
-        in_sight_again = OUT_OF_SIGHT.intersection(self.verdict.causes).difference(causes)
-        if in_sight_again:
-            self.execution.require_reconciliation(f"{', '.join(sorted(in_sight_again))} is over")
-            causes = self._causes()
-        verdict = judge(causes)
-        if verdict == self.verdict:
-            return
-        before, self.verdict = self.verdict, verdict
-        _log.info("state", state=verdict.state, causes=[cause.value for cause in verdict.causes], before=before.state)
-        if before.state is not verdict.state:
-            data = {"state": verdict.state, "causes": list(verdict.causes)}
-            self.desk.record(lambda tx: tx.put_audit(AuditKind.STATE_CHANGED, data))
-        self._world.urge_report()
-
     def _tick(self) -> None:
-        """Twenty times a second: losses, the stop's work, what must not rest."""
-        self._judge()
-        self._retry_store()
+        """Twenty times a second: losses, the stop's work, what must not rest, cancels that were not answered."""
+        self._standing.judge()
+        if self._health.retry(lambda: self.desk.record(self.desk.put_counters)):
+            self._standing.judge()
         if self.verdict.state is not TradingState.ACTIVE:
             self._cancel_entries()
         for symbol in self.driver.lost:
             self._cancel_entries(symbol)
+        self.desk.cancel_again()
+        self.intake.follow_books()
+        self._check_losses()
+        if self.stop.advance(self._instruments):
+            self._world.urge_report()
+
+    def _check_losses(self) -> None:
         prices = {symbol: trusted.price for symbol, trusted in self.driver.prices.items()}
         limits = self.mandate.limits
-        # A day begins when both clocks say so: no wrong wall clock and no wrong answer of the venue resets a loss.
-        clocks_agree = limits is None or abs(self._clock.ahead_ns) <= limits.max_clock_skew_ns
-        self.desk.mark(prices, self._clock.now_ns(), may_open_day=self._clock.is_set and clocks_agree)
-        if limits is not None and self.configuration is not None:
+        if limits is None or self.configuration is None:
+            return
+        if self._standing.can_mark:
+            # A day begins when both clocks say so: no wrong wall clock and no wrong answer of the venue resets a loss.
+            clocks_agree = abs(self._clock.ahead_ns) <= limits.max_clock_skew_ns
+            self.desk.mark(prices, self._clock.now_ns(), may_open_day=self._clock.is_set and clocks_agree)
             for trip in check_bot(self.desk.pnl, limits):
                 action = self.configuration.spec.kill_switch.action
                 reason = f"{format_decimal(trip.observed)} reached the limit of {format_decimal(trip.limit)}"
                 if self.stop.trip(StopRequest(trip.reason.value, action, reason)):
-                    self._judge()
-            for trip in check_positions(self.desk.engine.ledger.positions, prices, limits):
-                if self.desk.is_tradable(trip.symbol):
-                    self.desk.exit(trip.symbol, trip.reason.value)
-        if self.stop.advance(self._instruments):
-            self._world.urge_report()
+                    self._standing.judge()
+        for trip in check_positions(self.desk.engine.ledger.positions, prices, limits):
+            if self.desk.is_tradable(trip.symbol):
+                self.desk.exit(trip.symbol, trip.reason.value)
 
     def _on_order_change(self) -> None:
         if self.stop.is_latched and self.stop.advance(self._instruments):
@@ -363,20 +352,3 @@ class Trading:
     def _cancel_entries(self, symbol: str | None = None) -> None:
         orders = self.desk.open_orders(entries_only=True)
         self.desk.cancel([o.client_order_id for o in orders if symbol is None or o.intent.symbol == symbol])
-
-    def _fail_store(self, error: StopTrading) -> None:
-        if not self.store_failure:
-            _log.error("store_failed", error=str(error), action="nothing leaves but cancels until it can be written")
-        self.store_failure = str(error)
-        self._store_lost_for_ever = self._store_lost_for_ever or error.final
-        self._store_tried_ns = self._clock.monotonic_ns()
-
-    def _retry_store(self) -> None:
-        """What is owed to the disk goes first; when that gets through, trading goes on."""
-        is_due = self._clock.monotonic_ns() - self._store_tried_ns >= RETRY_SECONDS * 1e9
-        if not self.store_failure or self._store_lost_for_ever or not is_due:
-            return
-        if self.desk.record(self.desk.put_counters):
-            self.store_failure = ""
-            _log.warning("store_repaired")
-            self._judge()

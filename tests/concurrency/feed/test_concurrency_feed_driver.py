@@ -96,7 +96,6 @@ class Market:
             pursue=lambda _symbol, _target: None,
             cancel_entries=lambda _symbol: None,
             on_gap=self.gaps.append,
-            on_tick=lambda: None,
         )
 
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""PURE. What is tried: where the trader is killed, with which order under way, and what becomes of the venue's answer."""
+"""PURE. What is tried: where the trader is killed, with which order under way, and the fate of the venue's answer."""
 
 from __future__ import annotations
 

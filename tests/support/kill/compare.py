@@ -65,7 +65,8 @@ def _orders(truth: Raw, reader: StoreReader, bot: str) -> Iterable[str]:
         elif shown["status"] not in _STATES:
             yield f"order {client_id} was left {shown['status']} at the venue"
         elif (order.state, order.filled_base) != (_STATES[shown["status"]], Decimal(shown["executedQty"])):
-            yield f"order {client_id} is {order.state} {order.filled_base} here, {shown['status']} {shown['executedQty']} there"
+            there = f"{shown['status']} {shown['executedQty']}"
+            yield f"order {client_id} is {order.state} {order.filled_base} here, {there} there"
     for order in reader.orders_in_state(BOOK, tuple(OrderState)):
         if order.client_order_id not in at_venue and order.state not in _NOWHERE:
             yield f"order {order.client_order_id} is {order.state} here, and the venue has never seen it"
@@ -79,8 +80,8 @@ def _fills(truth: Raw, fills: Iterable[Fill], records: Iterable[AuditRecord]) ->
         if here[key] != there[key]:
             yield f"P2: trade {key} is {there[key]} times at the venue, {here[key]} times in the ledger"
     for key, times in there.items():
-        if told[key[1]] != times:
-            yield f"P2: trade {key} is {times} times at the venue, {told[key[1]]} times in the audit"
+        if told[str(key[1])] != times:
+            yield f"P2: trade {key} is {times} times at the venue, {told[str(key[1])]} times in the audit"
 
 
 def _trade_key(trade: Raw) -> tuple[object, ...]:
@@ -127,13 +128,18 @@ def _position(trades: Iterable[Raw]) -> Decimal:
 
 
 def _moved(trades: Iterable[Raw]) -> dict[str, Decimal]:
-    moved: Counter[str] = Counter()
+    """What they did to the account, by asset."""
+    moved: dict[str, Decimal] = {}
     for trade in trades:
         base, sign = trade["symbol"].removesuffix("USDT"), 1 if trade["isBuyer"] else -1
-        moved[base] += sign * Decimal(trade["qty"])  # type: ignore[assignment]  Decimal, not int
-        moved["USDT"] -= sign * Decimal(trade["quoteQty"])  # type: ignore[assignment]
-        moved[trade["commissionAsset"]] -= Decimal(trade["commission"])  # type: ignore[assignment]
-    return {asset: Decimal(amount) for asset, amount in moved.items()}
+        changes = (
+            (base, sign * Decimal(trade["qty"])),
+            ("USDT", -sign * Decimal(trade["quoteQty"])),
+            (trade["commissionAsset"], -Decimal(trade["commission"])),
+        )
+        for asset, amount in changes:
+            moved[asset] = moved.get(asset, ZERO) + amount
+    return moved
 
 
 def _audit(records: list[AuditRecord], known: Known) -> Iterable[str]:

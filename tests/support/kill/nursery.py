@@ -103,7 +103,7 @@ class Nursery:
 @contextmanager
 def open_nursery(log: Path, *, package_roots: Sequence[Path] = ()) -> Iterator[Nursery]:
     """`package_roots` come before the installed packages: an edited copy of the trader."""
-    path = os.pathsep.join(str(each) for each in (*package_roots, TESTS))
+    path = os.pathsep.join(filter(None, (*map(str, package_roots), str(TESTS), os.environ.get("PYTHONPATH"))))
     # Without coverage: who is killed writes none down, and tracing would make each life twice as slow.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     with log.open("wb") as errors:

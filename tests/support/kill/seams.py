@@ -1,4 +1,4 @@
-"""The trader's own seams, each with points at which the process may be killed: disk, transport, the account's stream."""
+"""The trader's own seams, with points at which the process may be killed: disk, transport, the account's stream."""
 
 from __future__ import annotations
 

@@ -66,9 +66,10 @@ def test_realized_and_unrealized_are_cash_and_value(fills: list[Fill], price: De
     ledger = rebuilt(*fills)
     held = sum(Fraction(p.quantity_base) * Fraction(price) for p in ledger.positions.values())
     total = ledger.total_quote({BTC: price, ETH: price})
-    assert Fraction(total) == Fraction(ledger.cash_quote) + held
+    elsewhere = Fraction(ledger.fees_elsewhere_quote)
+    assert Fraction(total) == Fraction(ledger.cash_quote) + held - elsewhere
     unrealized = ledger.unrealized_quote({BTC: price, ETH: price})
-    assert Fraction(total) == Fraction(ledger.realized_quote) + Fraction(unrealized)
+    assert Fraction(total) == Fraction(ledger.realized_quote) + Fraction(unrealized) - elsewhere
 
 
 @given(st.lists(FILLS, max_size=15))

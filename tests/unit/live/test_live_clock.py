@@ -149,11 +149,6 @@ class SlowMarket(FakeMarket):
         return written_ns
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="driver.py _follow_venue_clock: an answer counts however long it took, so a slow one puts our time off by "
-    "seconds and the venue refuses whatever we sign, cancels too",
-)
 def test_answer_that_took_long_is_no_clock(tmp_path: Path) -> None:
     async def test() -> None:
         trader = Trader(tmp_path, build_spec())

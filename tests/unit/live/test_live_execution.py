@@ -33,6 +33,7 @@ from tradingbot_trader.errors import StoreMismatch, StoreUnwritable
 from tradingbot_trader.market.events import FeedChange, FeedState
 from tradingbot_trader.orders.order import BookName, OrderState, Side
 from tradingbot_trader.orders.reconcile import Result
+from tradingbot_trader.orders.recovery import PACE_SECONDS
 from tradingbot_trader.risk.breakers import TripKind
 from tradingbot_trader.venues.account import Answer
 
@@ -152,7 +153,7 @@ def test_open_breaker_holds_back_until_a_question_succeeds(tmp_path: Path) -> No
     async def test(rig: Rig) -> None:
         rig.account.always("query", BUSY)
         rig.recovery.require("the test")
-        await rig.until(lambda: Cause.BREAKER_OPEN in causes(rig), seconds=60)
+        await rig.until(lambda: Cause.BREAKER_OPEN in causes(rig), seconds=120)
         rig.account.works()
         await rig.until(lambda: not causes(rig), seconds=90)
         breakers = rig.execution.news().breakers
@@ -255,7 +256,7 @@ def test_market_that_is_back_asks_for_a_look(tmp_path: Path) -> None:
         await rig.settle()
         assert rig.recovery.report is before
         rig.execution.on_feed(FeedChange(BTC, FeedState.CONNECTED, 0))
-        await rig.settle()
+        await rig.settle(PACE_SECONDS + 1)
         assert rig.recovery.report is not before
 
     play(tmp_path, test)
@@ -483,11 +484,6 @@ def test_request_for_a_reconciliation_without_keys_is_answered(tmp_path: Path) -
     run(go())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="gateway.py _cancel: says that the desk asks again as long as the order is open; nobody does while "
-    "the state is Active",
-)
 @pytest.mark.parametrize("answer", [LOST, BUSY, SKEWED], ids=["lost", "503", "-1021"])
 def test_cancel_that_failed_is_asked_for_again(tmp_path: Path, answer: Answer) -> None:
     """An entry whose time is over (`expires_after_candles`) is cancelled once: a lost cancel leaves it for ever."""
@@ -523,10 +519,6 @@ def test_cash_of_a_new_currency_does_not_count_flows_in_the_old_one(tmp_path: Pa
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ledger.py: a fee in a third asset costs nothing in the P&L, so the limits of loss do not see it",
-)
 def test_fees_in_a_third_asset_count_as_a_loss(tmp_path: Path) -> None:
     """BNB discount on: 0.075 % of up to `maxDailyNotional` a day is lost outside of every limit."""
 
@@ -544,11 +536,6 @@ def test_fees_in_a_third_asset_count_as_a_loss(tmp_path: Path) -> None:
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ledger.py: BNB that pays fees of other symbols is still held by the BNB position, whose exit asks "
-    "for more than there is",
-)
 def test_position_in_the_fee_asset_is_what_is_left_after_fees_of_other_symbols(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         bnb = rig.enter("BNB/USDT")
@@ -558,16 +545,12 @@ def test_position_in_the_fee_asset_is_what_is_left_after_fees_of_other_symbols(t
         await rig.settle()
         rig.account.fill(btc, "0.1", fee=("BNB", "0.001"))
         assert rig.account.balances["BNB"] == D("0.199")
-        assert rig.held("BNB/USDT") == D("0.199")
+        exit_order = rig.order(rig.leave("BNB/USDT"))
+        assert exit_order.intent.quantity_base <= D("0.199")
 
     play(tmp_path, test, symbols=(BTC, "BNB/USDT"))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="desk.py exit: asks for what the ledger holds; what a person sold of it makes every exit too large, "
-    "and no adjustment changes that",
-)
 def test_what_is_left_after_a_person_sold_a_part_can_still_be_sold(tmp_path: Path) -> None:
     async def test(rig: Rig) -> None:
         order = rig.enter()

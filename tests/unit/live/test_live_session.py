@@ -89,11 +89,6 @@ def test_entry_rests_and_a_stop_takes_it_away(tmp_path: Path) -> None:
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="trading.py: nothing drives a stop while no market runs, so after a restart without a spec entries "
-    "stay at the venue",
-)
 def test_latched_bot_whose_spec_is_refused_at_the_next_start_takes_its_entries_away(tmp_path: Path) -> None:
     """P4. The stop is latched while the venue cannot be reached, and the pod dies; at the next start the venue is still
     away for two seconds, and somebody has broken the spec. Then the venue is back for good."""
@@ -116,11 +111,6 @@ def test_latched_bot_whose_spec_is_refused_at_the_next_start_takes_its_entries_a
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="intake.py _resume: tried once; when the venue is away for that moment the last good spec is never "
-    "used again",
-)
 def test_last_good_spec_is_resumed_when_the_venue_is_back_though_the_new_one_is_refused(tmp_path: Path) -> None:
     async def test(stage: Stage) -> None:
         stage.begin()
@@ -136,11 +126,6 @@ def test_last_good_spec_is_resumed_when_the_venue_is_back_though_the_new_one_is_
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="intake.py _accept: after a restart the symbols of open orders are in no list, so their fills come "
-    "under Binance's name and are refused as foreign",
-)
 def test_order_of_a_symbol_that_left_the_spec_while_the_trader_was_away_keeps_its_fills(tmp_path: Path) -> None:
     """P2. An entry in ETH rests, the pod dies, the entry fills, the owner takes ETH out of the spec."""
 
@@ -166,11 +151,6 @@ def _has(stage: Stage, symbol: str) -> bool:
     return any(trade.symbol == symbol for trade in stage.venue.account.trades)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="trading.py _tick: before the first trade of a life every position is worth its cost, so profits "
-    "of the day look lost",
-)
 @pytest.mark.parametrize("action", ["CancelOrders", "Flatten"])
 def test_restart_while_a_position_is_in_profit_trips_nothing(tmp_path: Path, action: str) -> None:
     """A drained node is enough: 5 USDT of unrealized profit on a limit of 50 latch the bot, and Flatten sells it."""

@@ -7,8 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from support.account import BTC, BUSY, ETH, LOST, FakeAccount, Rig
 from support.virtual import VirtualClock, run
 from tradingbot_api.conditions import LatchState
@@ -161,11 +159,6 @@ def test_reduce_only_takes_entries_and_leaves_the_rest(tmp_path: Path) -> None:
 # ---- Known defects ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="stop.py advance: Flatten sells nothing while any order is open, so one lost answer keeps every position "
-    "for a minute or more",
-)
 def test_flatten_sells_one_symbol_while_an_order_of_another_is_unresolved(tmp_path: Path) -> None:
     """DESIGN: Flatten sells what the ledger holds, less open and unresolved sells."""
 
@@ -182,7 +175,6 @@ def test_flatten_sells_one_symbol_while_an_order_of_another_is_unresolved(tmp_pa
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(strict=True, reason="stop.py advance: as above, for as long as the venue refuses a cancel")
 def test_flatten_sells_one_symbol_while_a_cancel_of_another_is_refused(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
         await hold(scene.rig)
@@ -197,10 +189,6 @@ def test_flatten_sells_one_symbol_while_a_cancel_of_another_is_refused(tmp_path:
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="stop.py _RESULT: an order that the gate held back is reported as Remaining, though it never left",
-)
 def test_entry_that_waited_for_its_turn_does_not_remain(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
         rig = scene.rig
@@ -217,7 +205,6 @@ def test_entry_that_waited_for_its_turn_does_not_remain(tmp_path: Path) -> None:
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(strict=True, reason="stop.py _RESULT: an order that is presumed absent is reported as Remaining")
 def test_order_that_is_presumed_absent_does_not_remain(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
         scene.rig.account.will("place", LOST)
@@ -231,10 +218,6 @@ def test_order_that_is_presumed_absent_does_not_remain(tmp_path: Path) -> None:
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="stop.py _report: each tick reads every order of the stop from the store, for as long as the bot is latched",
-)
 def test_latched_bot_does_not_read_its_ended_orders_at_each_tick(tmp_path: Path) -> None:
     """Twenty times a second: a Flatten that the market takes in a thousand slices stops the event loop."""
 
@@ -253,9 +236,6 @@ def test_latched_bot_does_not_read_its_ended_orders_at_each_tick(tmp_path: Path)
     play(tmp_path, test)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="stop.py advance: Flatten's own exits are open orders, so the next tick cancels them"
-)
 def test_flatten_does_not_cancel_its_own_exit(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
         await hold(scene.rig)

@@ -593,10 +593,6 @@ def test_what_proves_nothing_is_said_once_in_the_audit(tmp_path: Path) -> None:
 # ---- Known defects ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="recovery.py _take: the cancel of an adopted order is asked for once; if it fails the order rests for ever",
-)
 @pytest.mark.parametrize("answer", [LOST, BUSY], ids=["lost", "503"])
 def test_adopted_order_is_cancelled_though_the_first_cancel_fails(tmp_path: Path, answer: Any) -> None:
     def before(account: FakeAccount) -> None:

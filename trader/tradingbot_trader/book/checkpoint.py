@@ -53,6 +53,7 @@ class Checkpoint:
             positions={symbol: _read_position(each) for symbol, each in raw["positions"].items()},
             fees=_decimals(raw["fees"]),
             fees_elsewhere=_decimals(raw["fees_elsewhere"]),
+            fees_elsewhere_quote=Decimal(raw["fees_elsewhere_quote"]),
             fees_quote=Decimal(raw["fees_quote"]),
             turnover_quote=Decimal(raw["turnover_quote"]),
             last_loss_ns=raw["last_loss_ns"],

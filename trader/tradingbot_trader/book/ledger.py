@@ -16,6 +16,8 @@ from tradingbot_trader.book import exact
 from tradingbot_trader.orders.order import BookName, Fill, Side
 
 ZERO = Decimal(0)
+ELSEWHERE_PERCENT = Decimal("0.1")
+"""Binance's regular fee, which paying in BNB makes lower (https://www.binance.com/en/fee/trading): never too little."""
 DAY_NS = 86_400 * 1_000_000_000
 
 
@@ -74,6 +76,7 @@ class LedgerState:
     positions: Mapping[str, Position] = field(default_factory=dict)
     fees: Mapping[str, Decimal] = field(default_factory=dict)
     fees_elsewhere: Mapping[str, Decimal] = field(default_factory=dict)
+    fees_elsewhere_quote: Decimal = ZERO
     fees_quote: Decimal = ZERO
     turnover_quote: Decimal = ZERO
     last_loss_ns: int | None = None
@@ -91,6 +94,8 @@ class Ledger:
         """What was paid in fees, by asset."""
         self.fees_elsewhere: dict[str, Decimal] = {}
         """The part of `fees` that was paid in neither asset of its fill's symbol, and so moved no position."""
+        self.fees_elsewhere_quote = ZERO
+        """What that part counts as a loss. No price of that asset is known here: ELSEWHERE_PERCENT of the notional."""
         self.fees_quote = ZERO
         """Fees in quote and base assets together, the latter at the price of their fill."""
         self.turnover_quote = ZERO
@@ -119,6 +124,7 @@ class Ledger:
         applied; it is asked, not copied: the store answers from its index."""
         ledger = cls(state.book)
         ledger.fees, ledger.fees_elsewhere = dict(state.fees), dict(state.fees_elsewhere)
+        ledger.fees_elsewhere_quote = state.fees_elsewhere_quote
         ledger.fees_quote, ledger.turnover_quote = state.fees_quote, state.turnover_quote
         ledger.last_loss_ns = state.last_loss_ns
         ledger._positions = dict(state.positions)
@@ -132,6 +138,7 @@ class Ledger:
             positions=dict(self._positions),
             fees=dict(self.fees),
             fees_elsewhere=dict(self.fees_elsewhere),
+            fees_elsewhere_quote=self.fees_elsewhere_quote,
             fees_quote=self.fees_quote,
             turnover_quote=self.turnover_quote,
             last_loss_ns=self.last_loss_ns,
@@ -166,8 +173,9 @@ class Ledger:
         return exact.add(p.unrealized_quote(prices.get(p.symbol)) for p in self._positions.values())
 
     def total_quote(self, prices: Mapping[str, Decimal]) -> Decimal:
-        """Cumulative P&L: realized and unrealized since the book was opened."""
-        return exact.add((self.realized_quote, self.unrealized_quote(prices)))
+        """Cumulative P&L: realized and unrealized since the book was opened, less fees that moved no position."""
+        fees_quote = exact.negate(self.fees_elsewhere_quote)
+        return exact.add((self.realized_quote, self.unrealized_quote(prices), fees_quote))
 
     def day_turnover_quote(self, now_ns: int) -> Decimal:
         """What was bought and sold since 00:00 UTC. A clock that went back a day still sees the later day's sum."""
@@ -206,6 +214,8 @@ class Ledger:
         else:
             elsewhere = self.fees_elsewhere.get(fill.fee_asset, ZERO)
             self.fees_elsewhere[fill.fee_asset] = exact.add((elsewhere, fill.fee_amount))
+            cost = exact.multiply(notional, ELSEWHERE_PERCENT / 100)
+            self.fees_elsewhere_quote = exact.add((self.fees_elsewhere_quote, cost))
         self.turnover_quote = exact.add((self.turnover_quote, notional))
         day = utc_day(fill.event_time_ns)
         if day > self._day:

@@ -20,7 +20,7 @@ from tradingbot_trader.control.latch import ActiveLatch, Engage, Escalate, Relea
 from tradingbot_trader.control.timestamps import rfc3339
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.orders.machine import Order
-from tradingbot_trader.orders.order import OrderState
+from tradingbot_trader.orders.order import OrderState, OrderType, Purpose, TimeInForce
 
 _log = structlog.get_logger("stop")
 _RESULT = {
@@ -29,7 +29,11 @@ _RESULT = {
     OrderState.FILLED: "Filled",
     OrderState.REJECTED: "Rejected",
     OrderState.UNRESOLVED: "Unresolved",
+    OrderState.DENIED: "Denied",
+    OrderState.PRESUMED_ABSENT: "PresumedAbsent",
 }
+"""What has none of these names is open, and remains."""
+FLATTEN = "flatten"
 
 
 class Stop:
@@ -43,6 +47,8 @@ class Stop:
         self._released: set[str] = set(desk.store.released_latch_ids())
         self._touched: dict[str, Order] = {}
         self._sold: set[str] = set()
+        self._ended: dict[str, StoppedOrder] = {}
+        """Results that do not change any more: the store is read once for each order, not at each tick."""
         if self.latch is not None:
             self._recall(self.latch)
 
@@ -88,7 +94,7 @@ class Stop:
         for order in wanted:
             self._touched.setdefault(order.client_order_id, order)
         self._desk.cancel([order.client_order_id for order in wanted])
-        if self.latch.action is StopAction.FLATTEN and not wanted:
+        if self.latch.action is StopAction.FLATTEN:
             self._flatten(symbols)
         return self._report(done=not self._to_cancel() and self._is_flat_enough())
 
@@ -105,7 +111,10 @@ class Stop:
         action = self.latch.action if self.latch else None
         if self.latch is not None and self.latch.state is LatchState.STOPPED:
             return self._desk.open_orders(entries_only=True)  # an exit that came after the stop is not its business
-        return self._desk.open_orders(entries_only=action is StopAction.REDUCE_ONLY)
+        orders = self._desk.open_orders(entries_only=action is StopAction.REDUCE_ONLY)
+        if action is StopAction.FLATTEN:
+            return [order for order in orders if not _sells_at_once(order)]
+        return orders
 
     def _is_flat_enough(self) -> bool:
         return self.latch is None or self.latch.action is not StopAction.FLATTEN or self._is_flat()
@@ -118,7 +127,7 @@ class Stop:
         for symbol, position in self._desk.engine.ledger.positions.items():
             if position.quantity_base > 0 and symbol in symbols and self._desk.is_tradable(symbol):
                 self._sold.add(symbol)
-                self._desk.exit(symbol, "flatten")
+                self._desk.exit(symbol, FLATTEN)
 
     def _engage(self, decision: Engage, seen_ns: int) -> None:
         latch = Latch(
@@ -129,7 +138,8 @@ class Stop:
             source=decision.source,
             engaged_at=rfc3339(seen_ns),
         )
-        self.latch, self._touched, self._sold = latch, {}, set()  # from here on nothing adds risk, recorded or not
+        self.latch = latch  # from here on nothing adds risk, recorded or not
+        self._touched, self._sold, self._ended = {}, set(), {}
         if self._write(latch, AuditKind.LATCHED):
             self.latch = latch.model_copy(update={"acknowledged_at": rfc3339(self._clock.now_ns())})
         _log.warning("latched", id=latch.id, source=latch.source, action=latch.action, reason=latch.reason)
@@ -193,17 +203,21 @@ class Stop:
         return True
 
     def _result(self, order: Order) -> StoppedOrder:
-        now = self._desk.engine.orders.get(order.client_order_id) or self._stored(order)
-        return StoppedOrder(
-            client_order_id=order.client_order_id,
+        order_id = order.client_order_id
+        is_settled = order_id not in self._desk.engine.orders and order_id not in self._desk.revived
+        if is_settled and order_id in self._ended:
+            return self._ended[order_id]
+        now = self._desk.find(order_id) or order
+        result = StoppedOrder(
+            client_order_id=order_id,
             symbol=order.intent.symbol,
             side=order.intent.side.value,
             result=_RESULT.get(now.state, "Remaining"),
             reason=now.reason,
         )
-
-    def _stored(self, order: Order) -> Order:
-        return self._desk.store.find_order(order.intent.book, order.client_order_id) or order
+        if is_settled and not now.state.is_open:
+            self._ended[order_id] = result
+        return result
 
     def _write(self, latch: Latch, kind: AuditKind | None) -> bool:
         def write(tx: Transaction) -> None:
@@ -212,3 +226,9 @@ class Stop:
                 tx.put_audit(kind, {"latch": latch})
 
         return self._desk.record(write, must_not_be_lost=True)
+
+
+def _sells_at_once(order: Order) -> bool:
+    """An exit that cannot rest: it does what Flatten is for, and ends by itself."""
+    at_once = order.intent.type is OrderType.MARKET or order.intent.time_in_force is TimeInForce.IOC
+    return order.intent.purpose is Purpose.EXIT and at_once

@@ -1,4 +1,4 @@
-"""PURE. How much may be asked of the venue, and who comes first: cancels, queries, new orders. In the gateway.
+"""PURE. How much may be asked of the venue, and who comes first: cancels, exits, queries, entries. In the gateway.
 
 Windows begin with each minute (10 s, day) of the venue's clock, as at Binance, and the venue's own numbers in its
 headers count the other bots behind this address with us. `now_ns` is the trusted time, which may step back a little.
@@ -21,13 +21,19 @@ class Lane(StrEnum):
     """In this order."""
 
     CANCEL = "Cancel"
+    EXIT = "Exit"
+    """A new order that takes risk off."""
     QUERY = "Query"
     NEW = "New"
+    """A new order that adds risk."""
 
 
-WEIGHT_PERCENT: Mapping[Lane, int] = MappingProxyType({Lane.NEW: 70, Lane.QUERY: 85, Lane.CANCEL: 100})
-"""How full a window of weight may get by each lane. The last 15 % are the cancels': at Binance 900 of them in a minute.
-The 15 % below are the queries': they resolve lost answers, and a flood of new orders must not stop that."""
+WEIGHT_PERCENT: Mapping[Lane, int] = MappingProxyType({Lane.NEW: 70, Lane.QUERY: 85, Lane.EXIT: 90, Lane.CANCEL: 100})
+"""How full a window of weight may get by each lane. The last 10 % are the cancels': at Binance 600 of them in a minute.
+The 5 % below are the exits', 300 in a minute: neither entries nor questions keep a stop-loss in. The 15 % below are the
+queries': they resolve lost answers, and a flood of new orders must not stop that."""
+ORDERS_PERCENT: Mapping[Lane, int] = MappingProxyType({Lane.NEW: 90, Lane.EXIT: 100})
+"""The same of a window of orders, in which nothing else is counted: the last tenth is the exits'."""
 ARRIVAL_NS = 5 * SECOND_NS
 """A number that arrives so early in a window may still be the one of the window before, so a lower one may follow."""
 
@@ -97,13 +103,12 @@ class _Window:
         if self.limit.counts is Counts.WEIGHT:
             return weight
         if self.limit.counts is Counts.ORDERS:
-            return 1 if lane is Lane.NEW else 0
+            return 1 if lane in ORDERS_PERCENT else 0
         return 1
 
     def allowed(self, lane: Lane) -> int:
-        """New orders share the count of orders with nobody."""
-        percent = 100 if self.limit.counts is Counts.ORDERS else WEIGHT_PERCENT[lane]
-        return self.limit.limit * percent // 100
+        percents = ORDERS_PERCENT if self.limit.counts is Counts.ORDERS else WEIGHT_PERCENT
+        return self.limit.limit * percents[lane] // 100
 
     def has_room(self, lane: Lane, cost: int) -> bool:
         if cost == 0 or self.used + cost <= self.allowed(lane):
@@ -154,7 +159,7 @@ class RateBudget:
                 _count_others(window, int(text), now_ns)
 
     def pause(self, seconds: float, now_ns: int) -> None:
-        """After 429, 418 or Retry-After: nothing leaves in any lane until then. A shorter pause never ends a longer."""
+        """After 429 or 418: nothing leaves in any lane until then. A shorter pause never ends a longer."""
         if not math.isfinite(seconds):
             raise ValueError(f"a pause of {seconds} seconds has no end")
         self._paused_until_ns = max(self._paused_until_ns, now_ns + math.ceil(seconds * SECOND_NS))
@@ -173,7 +178,7 @@ class RateBudget:
         """When a request may leave; `now_ns` if at once. Nothing is taken. ValueError for one that never may."""
         if weight < 0:
             raise ValueError(f"a request cannot have the weight {weight}")
-        at_ns = max(now_ns, self._paused_until_ns, self._no_orders_until_ns if lane is Lane.NEW else 0)
+        at_ns = max(now_ns, self._paused_until_ns, self._no_orders_until_ns if lane in ORDERS_PERCENT else 0)
         for window in self._windows.values():
             window.turn(now_ns)
             cost = window.cost_of(lane, weight)

@@ -105,22 +105,22 @@ class Recovery:
     def in_doubt(self) -> int:
         return len(self._doubts)
 
-    def require(self, why: str) -> None:
+    def require(self, why: str, *, is_urgent: bool = False) -> None:
         """No new risk until a reconciliation that begins from now on has passed."""
-        if self.has_passed:
-            self._is_urgent = True
+        is_urgent = is_urgent or self.has_passed
         self._requirements += 1
-        self.ask(why)
+        self.ask(why, is_urgent=is_urgent)
 
-    def ask(self, why: str) -> None:
-        """Reconcile as soon as its pace allows; what was proved before holds meanwhile."""
+    def ask(self, why: str, *, is_urgent: bool = False) -> None:
+        """Reconcile as soon as its pace allows, or (urgent) now; what was proved before holds meanwhile."""
         self._wanted = why
+        self._is_urgent = self._is_urgent or is_urgent
 
     async def reconcile(self, why: str) -> Report:
         """The report of a reconciliation that begins now: a person waits for it."""
         waiter: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        self._wanted, self._is_urgent = why, True
+        self.ask(why, is_urgent=True)
         return await waiter
 
     def doubt(self, client_order_id: str) -> None:

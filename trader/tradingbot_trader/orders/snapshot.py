@@ -67,6 +67,7 @@ def to_fill(trade: VenueTrade, client_order_id: str, place: Place) -> Fill:
 
 def to_intent(snapshot: OrderSnapshot, book: BookName) -> Intent:
     """The intent that an own order must have had, when no store remembers it. Spot, long only: a buy is an entry."""
+    price = snapshot.price or max((trade.price for trade in snapshot.trades), default=snapshot.price)
     purpose = Purpose.ENTRY if snapshot.side is Side.BUY else Purpose.EXIT
     if snapshot.type is OrderType.STOP_LOSS:
         purpose = Purpose.PROTECT
@@ -79,7 +80,7 @@ def to_intent(snapshot: OrderSnapshot, book: BookName) -> Intent:
         time_in_force=snapshot.time_in_force,
         purpose=purpose,
         quantity_base=snapshot.quantity_base,
-        price=snapshot.price,
+        price=price,
         created_ns=snapshot.created_ns,
         reason=ADOPTED,
         stop_price=snapshot.stop_price,

@@ -42,6 +42,8 @@ class Conditions:
     price: TrustedPrice | None
     """Last trusted price of the symbol in question."""
     clock_skew_ns: int = 0
+    available_base: Decimal | None = None
+    """Live: what the account should have of the symbol's base asset. None: whatever the ledger holds."""
     opening_cash_quote: Decimal | None = None
     """Paper: the limit that the book trades on. None: the venue's balance decides."""
 
@@ -162,6 +164,7 @@ class RiskEngine:
             clock_skew_ns=conditions.clock_skew_ns,
             held_base=held,
             selling_base=sum((o.pending_base for o in self._open(Side.SELL, symbol)), ZERO),
+            available_base=conditions.available_base,
             protecting_base=sum(
                 (o.pending_base for o in self._open(Side.SELL, symbol) if o.intent.purpose is Purpose.PROTECT), ZERO
             ),

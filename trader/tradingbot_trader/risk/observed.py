@@ -73,6 +73,8 @@ class Observed:
     """What may be spent, less open and unresolved buys; None where the venue's balance decides."""
     illegal: int = 0
     """Contradictions of orders that nobody has looked at."""
+    available_base: Decimal | None = None
+    """What the account should have of the base asset, by its opening balance, adjustments and fills; None on paper."""
     protecting_base: Decimal = Decimal(0)
     """The part of `selling_base` that protective stops hold at the venue."""
 
@@ -82,8 +84,9 @@ class Observed:
 
     @property
     def sellable_base(self) -> Decimal:
-        """What is held and not being sold yet."""
-        return self.held_base - self.selling_base
+        """What is held and not being sold yet. What a person, or fees elsewhere, took of it cannot be sold again."""
+        there = self.held_base if self.available_base is None else min(self.held_base, self.available_base)
+        return there - self.selling_base
 
     def to_data(self) -> Mapping[str, object]:
         """For the audit: the numbers, as text where they are decimals."""
@@ -94,6 +97,7 @@ class Observed:
             "clockSkewNs": self.clock_skew_ns,
             "heldBase": _text(self.held_base),
             "sellingBase": _text(self.selling_base),
+            "availableBase": _text(self.available_base),
             "protectingBase": _text(self.protecting_base),
             "positionQuote": _text(self.position_quote),
             "exposureQuote": _text(self.exposure_quote),

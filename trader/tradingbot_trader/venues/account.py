@@ -96,7 +96,7 @@ class OrderSnapshot:
     time_in_force: TimeInForce
     quantity_base: Decimal
     price: Decimal
-    """0 for a market order."""
+    """Of a market order what it paid on average; 0 while that is not known."""
     stop_price: Decimal | None
     filled_base: Decimal
     """Cumulative."""

@@ -7,6 +7,7 @@ raises LookupError, ArithmeticError, TypeError or ValueError at what it cannot r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -51,6 +52,7 @@ def parse_order(raw: Mapping[str, Any], symbol_of: SymbolOf) -> OrderSnapshot:
         side=side,
         words=(raw["status"], raw["type"], raw["timeInForce"]),
         amounts=(raw["origQty"], raw["executedQty"], raw["price"], raw.get("stopPrice")),
+        filled_quote=raw.get("cummulativeQuoteQty"),
         times_ns=(read.time_ns(created_ms), read.time_ns(raw["updateTime"] if placed_ms is None else placed_ms)),
         trades=trades,
     )
@@ -99,6 +101,7 @@ def parse_report(message: Mapping[str, Any], symbol_of: SymbolOf) -> ExecutionRe
             side=side,
             words=(message["X"], message["o"], message["f"]),
             amounts=(message["q"], message["z"], message["p"], message.get("P")),
+            filled_quote=message.get("Z"),
             times_ns=(read.time_ns(message["O"]), at_ns),
             trades=tuple(trades),
             reason="" if refusal == _NO_REASON else read.text(refusal),
@@ -151,6 +154,7 @@ def _snapshot(
     side: Side,
     words: tuple[str, str, str],
     amounts: tuple[str, str, str, str | None],
+    filled_quote: str | None,
     times_ns: tuple[int, int],
     trades: tuple[VenueTrade, ...],
     reason: str = "",
@@ -168,7 +172,7 @@ def _snapshot(
         type=order_type,
         time_in_force=TimeInForce.POST_ONLY if is_post_only else _TIMES_IN_FORCE[time_in_force],
         quantity_base=read.amount(quantity),
-        price=read.amount(price),
+        price=_price(order_type, read.amount(price), read.amount(executed), filled_quote),
         # A trailing stop has none before it wakes, and answers leave it out.
         stop_price=read.amount(stop_price) if order_type is OrderType.STOP_LOSS and stop_price is not None else None,
         filled_base=read.amount(executed),
@@ -177,6 +181,13 @@ def _snapshot(
         trades=trades,
         reason=reason or (kind if kind in _FOREIGN_TYPES else ""),
     )
+
+
+def _price(order_type: OrderType, price: Decimal, filled_base: Decimal, filled_quote: str | None) -> Decimal:
+    """A market order has no price of its own: what it paid on average says what it counts."""
+    if order_type is not OrderType.MARKET or price or not filled_base or filled_quote is None:
+        return price
+    return max(read.amount(filled_quote), Decimal(0)) / filled_base  # below 0: Binance does not have it any more
 
 
 def _trade(raw: Mapping[str, Any], symbol_of: SymbolOf) -> VenueTrade:
