@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 CRD_FOLDERS := crds charts/tradingbot-operator/files/crds
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate lock lint types imports drift chart image check-skaffold clean tools bench soak
+.PHONY: help demo test check generate lock lint types imports drift chart image check-skaffold clean tools bench soak simulate
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -24,9 +24,10 @@ demo: $(READY) ## Install the operator from its chart on a real control plane, t
 
 test: tools ## All tests that run on this machine, with line coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest $(or $(PYTEST),-q -n 4 --dist loadfile)
+	@$(BIN)/coverage run -m pytest -m 'not soak and not simulation' $(or $(PYTEST),-q -n 4 --dist loadfile)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=85
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'soak or simulation'
 
 tools: $(READY) ## Find or build the control plane's programs
 	@$(BIN)/python -m tradingbot_sandbox tools >/dev/null
@@ -49,6 +50,9 @@ drift: $(READY)
 
 chart: tools
 	@$(BIN)/python -m pytest -q tests/chart
+
+simulate: $(READY) ## Play random worlds of faults and crashes, and check the promises in each (SEEDS=10000, FIRST=0, JOBS=2; SEED=1234: one again)
+	@cd tests && ../$(BIN)/python simulate.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) $(if $(FIRST),--first $(FIRST)) $(if $(JOBS),--jobs $(JOBS)))
 
 soak: $(READY) ## Kill the real trader by SIGKILL at every point, and compare venue and ledger (CASE=POINT/KIND/FATE, POINT=, TIMES=3, KEEP=1)
 	@PYTHONPATH=tests $(BIN)/python tests/soak/run.py $(if $(CASE),--case '$(CASE)') $(if $(POINT),--point '$(POINT)') $(if $(TIMES),--times $(TIMES)) $(if $(KEEP),--keep)

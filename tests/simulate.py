@@ -61,7 +61,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="the result as one JSON line at the end")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONHASHSEED": HASH_SEED})
+        environment = os.environ | {"PYTHONHASHSEED": HASH_SEED}
+        os.execve(sys.executable, [sys.executable, *sys.argv], environment)  # noqa: S606  this program again
     if options.seed is not None:
         _, broken, totals = play(options.seed, is_loud=True)
         print(broken or f"seed {options.seed}: nothing broke, {totals}")
@@ -75,7 +76,7 @@ def _play_many(options: argparse.Namespace) -> int:
     seeds = iter(range(options.first, options.first + options.seeds))
     broken_seeds = []
     with ProcessPoolExecutor(options.jobs) as pool:
-        waiting = {pool.submit(play, seed) for seed, _ in zip(seeds, range(options.jobs * 4), strict=False)}
+        waiting = {pool.submit(play, seed) for _, seed in zip(range(options.jobs * 4), seeds, strict=False)}
         while waiting:
             done = next(as_completed(waiting))
             waiting.discard(done)

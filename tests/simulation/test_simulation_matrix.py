@@ -1,4 +1,4 @@
-"""Each point at which a life can end, for each kind of order and each fate of its answer: nothing doubled, nothing lost.
+"""Each point at which a life can end, each kind of order, each fate of its answer: nothing doubled, nothing lost.
 
 The same worlds with real processes and SIGKILL: tests/soak.
 """
@@ -17,6 +17,7 @@ from support.virtual import run
 from tradingbot_sandbox.venues import faults_rules as rules
 from tradingbot_sandbox.venues.faults_rules import Operation, Rule, When
 
+pytestmark = pytest.mark.simulation
 POINTS = (
     "commit:intent:before",
     "commit:intent:after",

@@ -210,7 +210,7 @@ class LiveExecution:
             tasks.create_task(self._follow_account())
             tasks.create_task(self._watch_breakers())
             try:
-                await asyncio.Event().wait()
+                await self.gateway.run()
             finally:
                 self.gateway.abandon()
 

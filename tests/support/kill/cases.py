@@ -91,6 +91,11 @@ class Case:
         return self.kind == "limit" and (self.point in CANCELLING or self.point.startswith("commit:end:"))
 
     @property
+    def expires_after_candles(self) -> int:
+        """0: never. One that has to fill is tried anew where the market is then."""
+        return 5 if self.has_to_fill else 2 if self.has_to_expire else 0
+
+    @property
     def lives(self) -> tuple[Life, ...]:
         """The last one has to trade again."""
         last = Life(may_order=True)

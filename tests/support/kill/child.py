@@ -150,7 +150,11 @@ async def live(orders: Orders) -> None:
 
     def wants_order() -> bool:
         may = orders.may_order and (not orders.waits_for_go or (folder / GO).exists())
-        return may and kube.trader.get("state") == "Active" and "commit:intent:before" not in points.passed
+        if not may or kube.trader.get("state") != "Active":
+            return False
+        if orders.point.startswith("commit:fill:"):  # again, when the market did not come to the one before
+            return kube.trader.get("openOrders") == 0 and orders.point not in points.passed
+        return "commit:intent:before" not in points.passed
 
     strategy = OneOrder(wants_order)
     session = Session(

@@ -124,7 +124,9 @@ def _staged(case: Case, venue: VenueProcess, folder: Path) -> Iterator[_Stage]:
     stage = _Stage(case, folder, re.sub(r"[^a-z0-9]+", "-", f"{case}-{uid}"), uid, keys, [])
     try:
         for rule in case.rules:
-            when = {"operation": rule.operation, "client_id": stage.bot, "nth": 1}
+            when: dict[str, object] = {"operation": rule.operation, "client_id": stage.bot}
+            if not case.has_to_fill:  # of those that are tried, whichever it is that fills
+                when["nth"] = 1
             stage.rules.append(venue.add_fault(rule.effect, when=when, **dict(rule.fields)))
         yield stage
     finally:
@@ -153,7 +155,7 @@ def _live(stage: _Stage, number: int, life: Life, venue: VenueProcess, nursery: 
             point=life.point,
             may_order=life.may_order,
             waits_for_go=not life.point,
-            parameters={"kind": case.kind, "near": int(case.has_to_fill), "expires": 2 if case.has_to_expire else 0},
+            parameters={"kind": case.kind, "near": int(case.has_to_fill), "expires": case.expires_after_candles},
         )
     )
     if life.point:

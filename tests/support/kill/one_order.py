@@ -9,8 +9,8 @@ from typing import ClassVar
 from tradingbot_trader.market.events import Candle
 from tradingbot_trader.strategy.base import BaseStrategy, Parameters, Style, Target, Whole
 
-FAR_PERCENT, NEAR_PERCENT = Decimal("0.5"), Decimal("0.01")
-"""Below the market: where the simulator's does not come in minutes, and where it comes in seconds."""
+FAR_PERCENT, NEAR_PERCENT = Decimal("0.5"), Decimal("0.003")
+"""Below the market: where the simulator's does not come in minutes, and where it mostly comes in seconds."""
 
 
 class OneOrderParameters(Parameters):

@@ -276,7 +276,7 @@ class SimMarketData:
     async def server_time_ns(self) -> int:
         return int((await self._ask("/api/v3/time"))["serverTime"]) * MS
 
-    async def fetch_candles(self, symbol: str, timeframe: Timeframe, *, limit: int) -> tuple[Candle, ...]:
+    async def fetch_candles(self, symbol: str, timeframe: Timeframe, *, limit: int) -> tuple[Candle, ...]:  # noqa: ARG002
         await self._ask("/api/v3/time")
         return ()
 

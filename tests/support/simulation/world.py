@@ -347,7 +347,7 @@ class World:
         left = [o for o in self.venue.account.open_orders() if o in self.truth.own_orders()]
         if left:
             self._report(f"P4: after the stop {left} are open")
-        await self.clock.sleep(30)
+        await self.clock.sleep(5)
         await self._end_life(gently=True)
 
     async def _settle_accounts(self) -> None:

@@ -16,7 +16,7 @@ import structlog
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.orders.budget import Lane, RateBudget
 from tradingbot_trader.orders.lanes import Lanes
-from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState
+from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState, Purpose
 from tradingbot_trader.orders.outcome import SUCCESS, Action, Meaning, Outcome, OutcomeTable
 from tradingbot_trader.orders.snapshot import Place, to_events
 from tradingbot_trader.risk.breakers import Breakers
@@ -90,6 +90,7 @@ class LiveGateway:
         self._lanes = Lanes(budget, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight: set[str] = set()
+        self._bugs: asyncio.Queue[BaseException] = asyncio.Queue()
 
     @property
     def in_flight(self) -> frozenset[str]:
@@ -107,12 +108,17 @@ class LiveGateway:
         self._spawn(self._cancel(intent))
         return True
 
-    async def ask(self, call: Callable[[AccountPort], Awaitable[T]], *, weight: int = 1) -> T:
-        """One question, in its lane. Raises Refusal."""
+    async def run(self) -> None:
+        """Until cancelled. Raises what one of our own tasks died of: what it left behind is for the next life."""
+        raise await self._bugs.get()
+
+    async def ask(
+        self, call: Callable[[AccountPort], Awaitable[T]], *, weight: int = 1, account: AccountPort | None = None
+    ) -> T:
+        """One question, in its lane. `account`: with a key that is not in use yet. Raises Refusal."""
         async with self._lanes.turn(Lane.QUERY, weight):
-            account = self._required_account()
             try:
-                found = await call(account)
+                found = await call(account or self._required_account())
             except VenueSaid as said:
                 raise Refusal(said.answer, self._learn(Operation.QUERY, said, "")) from None
         self._breakers.on_answer(SUCCESS, Operation.QUERY, self._clock.now_ns())
@@ -135,10 +141,12 @@ class LiveGateway:
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            raise error  # a bug: the loop's exception handler ends the process, and recovery begins anew
+            _log.error("gateway_task_died", error=type(error).__name__)
+            self._bugs.put_nowait(error)
 
     async def _place(self, intent: Intent, asked_ns: int) -> None:
         order_id = intent.client_order_id
+        lane = Lane.NEW if intent.purpose is Purpose.ENTRY else Lane.EXIT
         refused_as = OrderState.DENIED
 
         def gate() -> str:
@@ -154,7 +162,7 @@ class LiveGateway:
             return reason
 
         try:
-            async with self._lanes.turn(Lane.NEW, 1):
+            async with self._lanes.turn(lane, 1, patience_seconds=MAX_WAIT_SECONDS):
                 snapshot = await self._required_account().place(intent, gate=gate)
         except NotAllowed as error:
             self._emit(order_id, refused_as, str(error))
@@ -205,7 +213,8 @@ class LiveGateway:
         self._breakers.on_answer(meaning, operation, now_ns)
         if self._policy.is_order_count(answer):
             self._budget.orders_used_up(now_ns)
-        elif meaning.action is Action.BACK_OFF or answer.retry_after_seconds:
+        elif meaning.action is Action.BACK_OFF:
+            # Nothing else silences us: what a proxy writes into its 503 says nothing about us, and cancels must leave.
             seconds = self._policy.back_off_seconds(answer)
             self._budget.pause(seconds, now_ns)
             _log.warning("venue_asks_for_patience", seconds=seconds, answer=str(answer))
