@@ -31,8 +31,8 @@ CLOCK_INTERVAL_SECONDS = 60.0
 """How often the venue is asked for its time. Clocks drift by milliseconds in a minute."""
 SHORTEST_CLOCK_INTERVAL_SECONDS = 1.0
 SLOWEST_TIME_SECONDS = 2.0
-"""The longest round trip that tells the time. Half of it is how wrong it may be, and Binance refuses timestamps a second
-ahead of its own (its REST documentation, "Timing security")."""
+"""The longest round trip that tells the time. Half of it is how wrong it may be, and Binance refuses timestamps that
+are a second ahead of its own (its REST documentation, "Timing security")."""
 NS = 1_000_000_000
 
 

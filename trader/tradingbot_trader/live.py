@@ -18,7 +18,7 @@ from tradingbot_trader.book.requests import Request, RequestKind
 from tradingbot_trader.book.transaction import Transaction
 from tradingbot_trader.control.state import Cause
 from tradingbot_trader.control.timestamps import rfc3339
-from tradingbot_trader.errors import RefuseToStart
+from tradingbot_trader.errors import RefuseToStart, StopTrading
 from tradingbot_trader.execution import Surroundings
 from tradingbot_trader.market.events import Book, FeedChange, FeedState, Trade
 from tradingbot_trader.orders.budget import RateBudget
@@ -36,10 +36,15 @@ from tradingbot_trader.venues.account import AccountPort, Answer, ExecutionRepor
 _log = structlog.get_logger("live")
 NS = 1_000_000_000
 TICK_SECONDS = 0.5
+CLAIM_SECONDS = 5.0
+"""Between two tries to bind the book to the account."""
+ANSWER_SECONDS = 60.0
+"""How long a person waits for a reconciliation: the requests of others stand behind it."""
 
 
 class Keys(Protocol):
-    """The credentials in use: control/credentials.py."""
+    """The credentials in use: control/credentials.py. Whether the venue still takes them, it hears of each by itself:
+    an answer that comes to us may be an old key's."""
 
     @property
     def account(self) -> AccountPort | None:
@@ -54,10 +59,6 @@ class Keys(Protocol):
         ...
 
     def report(self) -> CredentialsReport: ...
-    def reject(self, reason: str) -> None:
-        """The venue does not take the keys in use any more."""
-        ...
-
     async def run(self, on_change: Callable[[], None]) -> None: ...
 
 
@@ -81,7 +82,8 @@ class LiveExecution:
         self._breakers_written = self.breakers.to_counters()
         self._trips_told = 0
         self._is_stream_up = False
-        self._claim_refused = ""
+        self._breakers_told: object = None
+        self._claim_refused = self._claim_unwritten = ""
         self._is_claimed = False
         self._preflight_told: Preflight | None = None
         self.gateway = LiveGateway(
@@ -136,6 +138,8 @@ class LiveExecution:
     def causes(self) -> Iterable[Cause]:
         if self._keys.problem or self._claim_refused:
             yield Cause.CREDENTIALS_REJECTED
+        if self._claim_unwritten:
+            yield Cause.STORE_UNWRITABLE
         if not self.recovery.has_passed:
             yield Cause.RECONCILING
         if not self._is_stream_up:
@@ -144,21 +148,22 @@ class LiveExecution:
             yield Cause.BREAKER_OPEN
 
     def opening_cash_quote(self, limits: Limits) -> Decimal | None:  # noqa: ARG002  paper's cash is its limit
-        """What the account held in quote currency when the book was opened, with adjustments."""
-        configuration, store = self._around.configuration(), self._desk.store
-        opening = store.baseline(store.book)
-        if configuration is None or opening is None:
-            return None
-        asset = configuration.spec.capital.currency
-        return opening.get(asset, Decimal(0)) + store.adjusted(store.book).get(asset, Decimal(0))
+        """What the account held in quote currency when the book was opened, with adjustments; fills are counted after it."""
+        configuration = self._around.configuration()
+        held = self._expected(configuration.spec.capital.currency) if configuration is not None else None
+        # The engine adds what all fills have moved, in whatever currency: only this one's may count.
+        return None if held is None else held - self._desk.engine.ledger.cash_quote
 
     def available_base(self, symbol: str) -> Decimal | None:
         """A person may have sold of it, and fees of other symbols may have been paid with it."""
+        return self._expected(symbol.partition("/")[0])
+
+    def _expected(self, asset: str) -> Decimal | None:
+        """What the account should hold of it: opening balance, adjustments and fills. None before the opening."""
         store = self._desk.store
         opening = store.baseline(store.book)
         if opening is None:
             return None
-        asset = symbol.partition("/")[0]
         effect = ledger_effect(self._desk.engine.ledger).get(asset, Decimal(0))
         return opening.get(asset, Decimal(0)) + store.adjusted(store.book).get(asset, Decimal(0)) + effect
 
@@ -178,6 +183,8 @@ class LiveExecution:
                 trips=self.breakers.total_trips,
                 last_trip_at=rfc3339(self.breakers.last_trip_ns) if self.breakers.last_trip_ns else None,
             ),
+            is_reconciled=self.recovery.has_passed,
+            reconciled_ns=report.at_ns if report is not None else 0,
             unresolved_orders=sum(order.state is OrderState.UNRESOLVED for order in self._desk.engine.orders.values()),
         )
 
@@ -186,6 +193,7 @@ class LiveExecution:
         checks = (
             ("CredentialsRejected", self._keys.problem),
             ("AccountRefused", self._claim_refused),
+            ("StoreUnwritable", self._claim_unwritten),
             ("AccountUnknown", "" if self._is_claimed else "the venue has not told the account yet"),
             ("AccountStreamLost", "" if self._is_stream_up else "the venue's reports about orders do not come"),
             ("NotReconciled", "" if self.recovery.has_passed else self._why_not_reconciled()),
@@ -219,9 +227,7 @@ class LiveExecution:
 
     async def handle(self, request: Request) -> RequestAnswer:
         if request.kind is RequestKind.RECONCILE:
-            report = await self.recovery.reconcile(f"{request.who} asked for it")
-            message = f"{report.result}. {report.message}"
-            return RequestAnswer(is_done=True, message=message, data=dict(report.to_data()))
+            return await self._reconcile_for(request.who)
         adjustment = request.to_adjustment()
         if adjustment.book is not self._desk.store.book:
             return RequestAnswer(is_done=False, message=f"this trader writes the book {self._desk.store.book}")
@@ -239,6 +245,19 @@ class LiveExecution:
         self.recovery.require("the account was adjusted", is_urgent=True)
         return RequestAnswer(is_done=True, message="recorded; the account is compared with the venue again now")
 
+    async def _reconcile_for(self, who: str) -> RequestAnswer:
+        if not self._is_claimed:
+            reason = self._preflight(self._clock.now_ns()).message
+            return RequestAnswer(is_done=False, message=f"there is no account to compare with: {reason}")
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                report = await self.recovery.reconcile(f"{who} asked for it")
+        except TimeoutError:
+            message = f"it has begun, and did not end within {ANSWER_SECONDS:g} s: its result will be in the status"
+            return RequestAnswer(is_done=False, message=message)
+        message = f"{report.result}. {report.message}"
+        return RequestAnswer(is_done=True, message=message, data=dict(report.to_data()))
+
     # The account
 
     async def _follow_account(self) -> None:
@@ -248,11 +267,13 @@ class LiveExecution:
         while not self._is_claimed:
             try:
                 self._claim_account(self._keys.account_id)
-                self._is_claimed, self._claim_refused = True, ""
-            except RefuseToStart as error:
-                self._claim_refused = str(error)
+                self._is_claimed = True
+                self._claim_refused = self._claim_unwritten = ""
+            except (RefuseToStart, StopTrading) as error:
+                is_refused = isinstance(error, RefuseToStart)
+                self._claim_refused, self._claim_unwritten = (str(error), "") if is_refused else ("", str(error))
                 self._around.on_change()
-                await self._clock.sleep(5.0)
+                await self._clock.sleep(CLAIM_SECONDS)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.recovery.run())
             tasks.create_task(self._listen())
@@ -293,6 +314,9 @@ class LiveExecution:
                 trips = self.breakers.trips[self._trips_told :]
                 if self._desk.record(partial(_put_breakers, counters=counters, trips=trips)):
                     self._breakers_written, self._trips_told = counters, self._trips_told + len(trips)
+            told = (self.breakers.open_kinds(self._clock.now_ns()), self.breakers.total_trips)
+            if told != self._breakers_told:  # what they count meanwhile is no news to anybody
+                self._breakers_told = told
                 self._around.on_change()
             if self.breakers.may_probe(Operation.QUERY, self._clock.now_ns()):
                 self.recovery.ask("the venue's breaker asks for a probe", is_urgent=True)
@@ -318,13 +342,10 @@ class LiveExecution:
                 self._around.refresh_rules()
             case Action.RESYNC_CLOCK:
                 self._around.resync_clock()
-            case Action.HALT_CREDENTIALS:
-                self._keys.reject(str(answer))
-                self._around.on_change()
             case Action.RECONCILE:
                 self.recovery.require(f"the venue refused: {answer}")
             case _:
-                pass  # patience is kept, and doubts are cleared, elsewhere
+                pass  # patience is kept, keys are judged, and doubts are cleared, elsewhere
 
     def _on_report(self, report: Report) -> None:
         if report.result is Result.PASSED:

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import structlog
@@ -40,6 +41,7 @@ from tradingbot_trader.trading import Trading, World
 from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("session")
+NS = 1_000_000_000
 DRAIN_SECONDS = 10.0
 """How long a stopping trader waits for its cancels; far below the pod's grace period of 60 s."""
 STORE_RETRY_SECONDS = 5.0
@@ -151,6 +153,14 @@ class Session:
         metrics.fees.set(picture(engine.ledger.fees_quote))
         metrics.active.set(not trading.verdict.causes)
         metrics.latched.set(trading.stop.is_latched)
+        news = trading.execution.news()
+        if news is not None:
+            metrics.unresolved.set(news.unresolved_orders)
+            metrics.breakers_open.set(len(news.breakers.open))
+            metrics.breaker_trips.set(news.breakers.trips)
+            metrics.credentials_ready.set(news.credentials.ready)
+            metrics.reconciled.set(news.is_reconciled)
+            metrics.reconciled_time.set(picture(Decimal(news.reconciled_ns) / NS))
         metrics.config_accepted.set(trading.config.accepted)
         metrics.audit.set(self._store.audit_head.sequence)
         metrics.epoch.set(self._store.epoch)

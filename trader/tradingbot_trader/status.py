@@ -74,6 +74,9 @@ class AccountNews:
     reconciliation: ReconciliationReport | None
     breakers: BreakersReport
     unresolved_orders: int
+    is_reconciled: bool
+    """For the metrics, as what follows."""
+    reconciled_ns: int
 
 
 def fingerprint(text: str) -> str:
@@ -170,4 +173,5 @@ def build_status(
 def _account_parts(news: AccountNews | None) -> dict[str, Any]:
     if news is None:
         return {}
-    return {field.name: getattr(news, field.name) for field in fields(news)}
+    shown = TraderStatus.model_fields.keys()
+    return {field.name: getattr(news, field.name) for field in fields(news) if field.name in shown}
