@@ -216,7 +216,10 @@ def build_audit() -> str:
         table(("Field", "Meaning"), texts.AUDIT_FIELDS),
         "## Kinds",
         table(("Kind", "Written when", "Data"), rows),
-        wrap(f"Nothing writes these yet: {silent}. A loss that stops a bot is a `Latched` record."),
+        wrap(
+            f"Nothing writes these yet: {silent}. A loss that stops a bot is a `Latched` record, an order that is "
+            "presumed absent an `OrderEvent`; keys are told by the log and by `status.trader.credentials`."
+        ),
         "## What `audit verify` finds",
         table(("Damage", "Meaning"), damages),
     )

@@ -59,7 +59,6 @@ INTROS = {
 WITHOUT_EFFECT = {
     "spec.onDelete": "on_delete",
     "spec.updatePolicy": "update_policy",
-    "spec.reconciliation": "reconciliation",
     "spec.notifications": "notifications",
     "spec.capital.approvals": "approvals",
     "spec.capital.demotion": "demotion",
@@ -106,7 +105,8 @@ LIMITS = {
     "reducing": ("", "an entry that sells; an exit that buys, or sells more than is held and not being sold yet"),
     "price_collar": ("risk.priceCollarPercent", "the order's price lies further from the last price, either way"),
     "venue_filters": ("", "quantity or price is no step of the venue's, or below its minimum, or above its maximum"),
-    "contradictions": ("", "an order has shown what cannot be true; until the trader is restarted"),
+    "venue_prices": ("", "the price is above the venue's highest, or outside of its band around the market"),
+    "contradictions": ("", "an order has shown what cannot be true; until a reconciliation has passed"),
     "price_age": ("risk.maxPriceAge", "there is no price, or the last one is older"),
     "clock_skew": ("risk.maxClockSkew", "this machine's clock and the venue's differ by more"),
     "order_notional": ("risk.maxOrderNotional", "the order costs more"),
@@ -121,12 +121,15 @@ LIMITS = {
     "orders_per_minute": ("risk.maxOrdersPerMinute", "so many entries were approved within the last 60 s"),
     "daily_notional": ("risk.maxDailyNotional", "more would be bought and sold since 00:00 UTC"),
     "cooldown": ("risk.cooldownAfterLoss", "a sale brought a loss less than this time ago"),
-    "cash": ("", "the order costs more than the paper cash: the limit and the flow of all fills, less open buys"),
+    "cash": ("", "the order costs more than there is: the opening cash and the flow of all fills, less open buys"),
 }
 """By the function's name: the field of the spec, and when it denies."""
 
 ABOUT_LIMITS = """Amounts are compared exactly; an amount that equals its limit passes. What the fields mean and which
-values they take: [api.md](api.md#specrisk)."""
+values they take: [api.md](api.md#specrisk). A stop-loss that rests at the venue has to pass what exits have to pass,
+but for the price collar. Opening cash is on paper the limit in force, and live what the account held when its book was
+opened, with what people moved since ([move-money.md](../how-to/move-money.md)). The venue's price band is measured by
+the last price; the venue itself takes an average of minutes, so it may still refuse what passes here."""
 
 TRIPS = {
     "daily_loss": ("risk.maxDailyLossPercent", "loss since 00:00 UTC, realized and unrealized, of the limit"),
@@ -137,8 +140,11 @@ TRIPS = {
 """By the function's name: the field of the spec, and what is measured."""
 
 ABOUT_TRIPS = """Daily loss and drawdown latch with `killSwitch.action`, and stay true after a re-arm: as long as the
-loss is at its limit the bot latches again at once. The daily loss ends at 00:00 UTC; a drawdown ends when
-`risk.maxDrawdownPercent` or the granted limit is raised, or when what is still held has recovered."""
+loss is at its limit the bot latches again at once. The daily loss ends at 00:00 UTC, by the venue's
+clock and only while this machine's agrees with it
+([why](../explanation/decisions/0017-the-venues-clock-is-the-wall-clock.md)); a drawdown ends when
+`risk.maxDrawdownPercent` or the granted limit is raised, or when what is still held has recovered. Both count as long
+as each position has a price; while one has none, the bot makes no entries."""
 
 ABOUT_NO_ORDER = """What a strategy wants is first turned into a size. When there is none, nothing is denied: the metric
 `tradingbot_trader_decisions_total{result="none"}` counts the reason, but for the first two."""
@@ -191,12 +197,12 @@ AUDIT = {
         "books and venue were compared, or could not be",
         "why, result, message, deltas (asset, venue, local, delta), orphans, adopted",
     ),
-    "ADJUSTED": ("a person recorded a deposit or withdrawal (`account adjust`)", "adjustment, with reason and who"),
-    "MISMATCH": ("a comparison failed that had not failed before", "as `Reconciled`"),
+    "ADJUSTED": ("a person recorded what they moved (`account adjust`)", "adjustment, with reason and who"),
+    "MISMATCH": ("a comparison failed", "as `Reconciled`"),
     "ORPHAN": ("an order or trade on the account is not the bot's", "what"),
     "ADOPTED": ("an own order was found at the venue that the store did not know", "intent"),
     "PRESUMED_ABSENT": ("", ""),
-    "BREAKER_TRIPPED": ("a circuit breaker opened", "trip"),
+    "BREAKER_TRIPPED": ("a circuit breaker opened", "trip: kind, observed, limit, when"),
     "BREAKER_CLOSED": ("", ""),
     "CREDENTIALS_CHANGED": ("", ""),
     "CREDENTIALS_REFUSED": ("", ""),

@@ -15,6 +15,7 @@ from bench.composed import SYMBOL, Composed, trading
 from bench.figure import Figure, delays_ms, percentile
 from bench.setting import Setting
 from tradingbot_sandbox.venues.process import VenueProcess, running_venue
+from tradingbot_trader import process
 from tradingbot_trader.orders.order import BookName
 
 BURSTS = 5
@@ -45,6 +46,7 @@ async def measure(setting: Setting) -> list[Figure]:
     idle: list[Wakes] = []
     with running_venue("binance") as venue:
         async with trading(venue, setting.folder, book=BookName.PAPER) as composed:
+            process.settle()  # as __main__ does, when everything is loaded
             before = composed.port.counters
             for _ in range(BURSTS):
                 idle.append(await _idle())

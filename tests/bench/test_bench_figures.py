@@ -93,9 +93,8 @@ def test_each_figure_has_a_module_of_its_own() -> None:
 
 
 def test_file_system_is_that_of_the_deepest_mount(tmp_path: Path) -> None:
-    mounts = (
-        f"disk / ext4 rw 0 0\nold {tmp_path} xfs rw 0 0\nmem {tmp_path} tmpfs rw 0 0\nother {tmp_path}x btrfs rw 0 0\n"
-    )
+    points = [("/", "ext4"), (str(tmp_path), "xfs"), (str(tmp_path), "tmpfs"), (f"{tmp_path}/sto", "btrfs")]
+    mounts = "".join(f"device {point} {kind} rw 0 0\n" for point, kind in points)
     assert filesystem_of(tmp_path / "store", mounts) == "tmpfs"
     assert filesystem_of(Path("/elsewhere"), mounts) == "ext4"
 

@@ -122,6 +122,8 @@ class FakeAccount(AccountPort):
         """How much of each new order is filled at once."""
         self.is_hiding = False
         """Orders are not found, as Binance may do right after they were taken."""
+        self.on_answer: Callable[[Answer], None] = lambda _answer: None
+        """Told of each answer that is no success, as the key ring is of each of its clients."""
         self.sinks: list[AccountSink] = []
         self.tells = True
         """Whether what happens is told on the stream."""
@@ -306,6 +308,7 @@ class FakeAccount(AccountPort):
         done = work() if behaviour.answer is None or behaviour.is_done else None
         await self.clock.sleep(behaviour.seconds or self.latency_seconds)
         if behaviour.answer is not None:
+            self.on_answer(behaviour.answer)
             raise VenueSaid(behaviour.answer)
         return done
 
@@ -368,22 +371,23 @@ class FakeKeys:
     """LiveExecution's Keys."""
 
     def __init__(self, account: FakeAccount | None) -> None:
-        self.account: FakeAccount | None = account
-        self.account_id = account.account_id if account else ""
-        self.problem = "" if account else "the credentials have not been read yet"
-        self.rejected: list[str] = []
+        self.account: FakeAccount | None = None
+        self.account_id, self.problem = "", "the credentials have not been read yet"
+        if account is not None:
+            self.take(account)
 
     def report(self) -> CredentialsReport:
         return CredentialsReport(
             ready=not self.problem, reason="Accepted" if not self.problem else "CredentialsMissing"
         )
 
-    def reject(self, reason: str) -> None:
-        self.rejected.append(reason)
-        self.problem = f"the venue does not take the key any more: {reason}"
-
     def take(self, account: FakeAccount) -> None:
         self.account, self.account_id, self.problem = account, account.account_id, ""
+        account.on_answer = lambda answer: self._hear(account, answer)
+
+    def _hear(self, account: FakeAccount, answer: Answer) -> None:
+        if account is self.account and answer == DEAD_KEY:
+            self.problem = f"the venue does not take the key any more: {answer}"
 
     async def run(self, on_change: Callable[[], None]) -> None:  # noqa: ARG002  the protocol
         await asyncio.Event().wait()

@@ -30,6 +30,7 @@ from tradingbot_trader.book.audit import AuditKind, AuditRecord
 from tradingbot_trader.book.store import Identity, Store
 from tradingbot_trader.clock import VenueClock
 from tradingbot_trader.control.configuration import Configurator
+from tradingbot_trader.execution import Surroundings
 from tradingbot_trader.live import LiveExecution
 from tradingbot_trader.live_binance import build_live
 from tradingbot_trader.market.instrument import Instrument
@@ -195,6 +196,8 @@ class Bench:
         raw["risk"] |= spec.pop("risk", {})
         self.kube = LiveKube(raw | spec)
         self.kube.permit()
+        self.rests_stops = False
+        """Whether positions are protected at the venue: most tests are about orders that they ask for themselves."""
         self.lease_seconds = 60.0
         """For how long the lease is provably ours, at any moment."""
         self.contact_seconds = 0.0
@@ -229,15 +232,7 @@ class Bench:
                 contact_age_seconds=lambda: self.contact_seconds,
                 urge_report=lambda: None,
                 folder=self.folder / "store",
-                build_execution=build_live(
-                    ExchangeId.BINANCE,
-                    Network.SANDBOX,
-                    Addresses(rest_url=REST_URL, stream_url=STREAM_URL),
-                    self.folder / "keys",
-                    transport=self.wire,
-                    connect=self.reports,
-                    random=random.Random(1).random,  # noqa: S311  a test
-                ),
+                build_execution=self._build_execution,
             ),
             Configurator(
                 self.market,
@@ -263,6 +258,21 @@ class Bench:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.clock.sleep(0)
             self.store.close()
+
+    def _build_execution(self, around: Surroundings) -> LiveExecution:
+        build = build_live(
+            ExchangeId.BINANCE,
+            Network.SANDBOX,
+            Addresses(rest_url=REST_URL, stream_url=STREAM_URL),
+            self.folder / "keys",
+            transport=self.wire,
+            connect=self.reports,
+            random=random.Random(1).random,  # noqa: S311  a test
+        )
+        execution = build(around)
+        assert isinstance(execution, LiveExecution)
+        execution.rests_stops = self.rests_stops
+        return execution
 
     @property
     def execution(self) -> LiveExecution:
@@ -319,6 +329,14 @@ class Bench:
         at_ns = self.clock.now_ns()
         number = self.venue.exchange.world.market.reserve_trade_ids(symbol, trades=1)
         trade = MarketTrade(symbol, number, Decimal(price), Decimal(quantity), at_ns, at_ns, buyer_is_maker=True)
+        self.venue.exchange.desk.on_event(trade, at_ns)
+
+    def trade(self, price: str, symbol: str = BTC, *, quantity: str = "1") -> None:
+        """The market trades at this price, as the venue shows it: stop-losses above it wake."""
+        at_ns = self.clock.now_ns()
+        number = self.venue.exchange.world.market.reserve_trade_ids(symbol, trades=1)
+        trade = MarketTrade(symbol, number, Decimal(price), Decimal(quantity), at_ns, at_ns, buyer_is_maker=True)
+        self.venue.exchange.world.boards[symbol].apply(trade)
         self.venue.exchange.desk.on_event(trade, at_ns)
 
     def rotate_key(self) -> None:

@@ -26,7 +26,7 @@ from tradingbot_trader.venues.account import AccountView, Answer, Gate, NotAllow
 from tradingbot_trader.venues.binance_outcomes import TABLE, back_off_seconds, is_order_count
 
 FAILURE = Answer(is_sent=True, http_status=503, text="Service Unavailable")
-REFUSAL = Answer(is_sent=True, http_status=400, code="-2010", text="Order would immediately match and take.")
+REFUSAL = Answer(is_sent=True, http_status=400, code="-1102", text="Mandatory parameter was not sent.")
 PATIENCE = Answer(is_sent=True, http_status=429, code="-1003", text="Too many requests", retry_after_seconds=7)
 
 

@@ -14,7 +14,7 @@ from tradingbot_trader.market.events import Book, Candle, FeedChange, FeedGap, F
 from tradingbot_trader.market.feed import Feed, FeedSettings, StreamLost, Tap
 from tradingbot_trader.market.instrument import Instrument
 from tradingbot_trader.venues.port import FeedCounters
-from tradingbot_trader.venues.turns import Turns
+from tradingbot_trader.venues.turns import PER_TURN, Turns
 
 BTC, ETH = "BTC/USDT", "ETH/USDT"
 NS = 1_000_000_000
@@ -91,7 +91,7 @@ class Line:
 class Tape:
     """The venue. `is_refusing`: no line comes up. `is_dark`: dials hang, and lines that stand carry nothing."""
 
-    def __init__(self, clock: VirtualClock, *, per_turn: int = 100, max_waiting: int = 100_000) -> None:
+    def __init__(self, clock: VirtualClock, *, per_turn: int = PER_TURN, max_waiting: int = 100_000) -> None:
         self._clock, self._per_turn, self._max_waiting = clock, per_turn, max_waiting
         self.trades: dict[str, list[Trade]] = {BTC: [], ETH: []}
         self.lines: list[Line] = []

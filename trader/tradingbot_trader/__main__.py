@@ -14,7 +14,7 @@ import click
 
 from tradingbot_api.conditions import ConfigReason
 from tradingbot_api.spec import ExchangeId, Network
-from tradingbot_trader import health, log
+from tradingbot_trader import health, log, process
 from tradingbot_trader.account_cli import account
 from tradingbot_trader.audit_cli import audit
 from tradingbot_trader.clock import SystemClock
@@ -144,6 +144,7 @@ async def _run(
         build_live=live,
     )
 
+    process.settle()
     server = await health.serve(
         host=host, port=port, ready=session.problem, observe=session.observe, registry=metrics.registry
     )

@@ -6,12 +6,15 @@ sizing, limits and the state machine are pure and stand in orders/ and risk/.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
 import structlog
 
+from tradingbot_api.conditions import TradingState
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.pnl import PnlTrack
 from tradingbot_trader.book.store import Store, Transaction
@@ -21,22 +24,18 @@ from tradingbot_trader.metrics import Metrics
 from tradingbot_trader.orders.client_id import ClientOrderIds
 from tradingbot_trader.orders.machine import Order, Transition
 from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState, Purpose
-from tradingbot_trader.orders.sizing import (
-    Draft,
-    NoOrder,
-    NoOrderReason,
-    entries_to_cancel,
-    size_exit,
-    size_order,
-)
+from tradingbot_trader.orders.protection import resting_stops
+from tradingbot_trader.orders.sizing import Draft, NoOrder, NoOrderReason, entries_to_cancel, size_exit, size_order
 from tradingbot_trader.risk.engine import Conditions, Decision, RiskEngine
-from tradingbot_trader.strategy.base import Target
+from tradingbot_trader.strategy.base import Style, Target
 
 _log = structlog.get_logger("desk")
 EXIT_PACE_NS = 1_000_000_000
 """An exit that the market did not take is tried again this much later, not in a storm of orders."""
 CANCEL_PACE_NS = 5_000_000_000
 """A cancel that was not answered is asked for again this much later."""
+LEAVING_NS = 10_000_000_000
+"""An exit is wanted for so long after it was asked for: a protective stop in between would hold what it sells."""
 COUNTERS_PACE_NS = 30_000_000_000
 """The day's opening after a restart is the last P&L that was written: at most this old."""
 
@@ -46,6 +45,15 @@ class Gateway(Protocol):
 
     def submit(self, intent: Intent, now_ns: int) -> None: ...
     def cancel(self, client_order_id: str, now_ns: int) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Exit:
+    """What was asked for, to be asked again when nothing is in its way any more."""
+
+    reason: str
+    is_market: bool
+    asked_ns: int
 
 
 class Desk:
@@ -74,10 +82,11 @@ class Desk:
         """Orders as they are now, of which the disk owes us a part."""
         self._counters_ns = clock.monotonic_ns()
         self._exit_asked_ns: dict[str, int] = {}
+        self._exits: dict[str, _Exit] = {}
         self._cancel_asked_ns: dict[str, int] = {}
         """Orders that are to end, and when that was asked for last. A wish stays until its order has ended."""
-        self.revived: set[str] = set()
-        """Orders that had ended when something new came about them: what was read of them before is out of date."""
+        self.revived: Counter[str] = Counter()
+        """How often something new came about an order that had ended: what was read of it before is out of date."""
         self.pnl = PnlTrack.from_counters(store.counters(store.book))
         self.orders_sent = store.count_orders(store.book)
         self.denials = store.count_audit(AuditKind.ORDER_DENIED, store.book)
@@ -94,9 +103,11 @@ class Desk:
     def pursue(self, symbol: str, target: Target) -> Decision | NoOrder:
         """One step towards the target. Open entries that the target no longer wants are cancelled first."""
         self.cancel(entries_to_cancel(target, symbol, self.engine.orders.values()))
+        if target.allocation == 0:
+            return self._leave(symbol, target.reason, is_market=target.style is Style.MARKET)
+        self._exits.pop(symbol, None)
         conditions = self._conditions(symbol)
-        sized = size_order(target, self.engine.observe(symbol, conditions), conditions.limits)
-        return self._place(sized, conditions)
+        return self.place(size_order(target, self.engine.observe(symbol, conditions), conditions.limits), conditions)
 
     def exit(self, symbol: str, reason: str) -> Decision | NoOrder | None:
         """Sell all that is held of the symbol, as far as the market takes it. None: it was tried a moment ago."""
@@ -104,9 +115,45 @@ class Desk:
         if now_ns - self._exit_asked_ns.get(symbol, -EXIT_PACE_NS) < EXIT_PACE_NS:
             return None
         self._exit_asked_ns[symbol] = now_ns
+        return self._leave(symbol, reason)
+
+    def is_leaving(self, symbol: str) -> bool:
+        """Whether an exit of the symbol was asked for a moment ago."""
+        asked = self._exits.get(symbol)
+        return asked is not None and self._clock.monotonic_ns() - asked.asked_ns < LEAVING_NS
+
+    def _leave(self, symbol: str, reason: str, *, is_market: bool = False) -> Decision | NoOrder:
+        """Sell. What a protective stop holds is free when its cancel is proved; then this goes on by itself, and not
+        before it is known that the exit could leave: a stop that rests is all that protects while nothing may leave."""
         conditions = self._conditions(symbol)
-        sized = size_exit(self.engine.observe(symbol, conditions), conditions.limits, reason=reason)
-        return self._place(sized, conditions)
+        seen = self.engine.observe(symbol, conditions)
+        stops = resting_stops(self.engine.orders.values(), symbol)
+        freed = replace(seen, selling_base=seen.selling_base - seen.protecting_base, protecting_base=Decimal(0))
+        sized = size_exit(freed, conditions.limits, reason=reason, is_market=is_market)
+        if isinstance(sized, Draft) and conditions.state is not TradingState.HALTED:
+            self._exits[symbol] = _Exit(reason, is_market, self._clock.monotonic_ns())
+            if stops:
+                self.cancel([stop.client_order_id for stop in stops])
+                return NoOrder(NoOrderReason.EXIT_OPEN, "its protective stop is being taken away")
+        return self.place(size_exit(seen, conditions.limits, reason=reason, is_market=is_market), conditions)
+
+    def place(self, sized: Draft | NoOrder, conditions: Conditions) -> Decision | NoOrder:
+        """Decide, record, send; or say why there is no order. `conditions` are those that it was sized by."""
+        if isinstance(sized, NoOrder):
+            if sized.reason not in (NoOrderReason.ON_TARGET, NoOrderReason.NOTHING_HELD):
+                self._metrics.decisions.labels("none", sized.reason.value).inc()
+            return sized
+        intent = sized.to_intent(self._ids.take(), book=self.store.book, now_ns=conditions.now_ns)
+        decision = self.engine.decide(intent, conditions)
+        if decision.is_approved:
+            self._send(decision)
+        else:
+            self.denials += 1
+            reasons = [denial.reason.value for denial in decision.denials]
+            self._metrics.decisions.labels("denied", reasons[0]).inc()
+            _log.info("order_denied", symbol=intent.symbol, purpose=intent.purpose, reasons=reasons)
+            self.record(lambda tx: tx.put_audit(AuditKind.ORDER_DENIED, decision.to_data()))
+        return decision
 
     def cancel(self, client_order_ids: Iterable[str]) -> None:
         """Ask for the end of these orders, and again until they have ended (`cancel_again`)."""
@@ -166,18 +213,24 @@ class Desk:
                 _log.error("event_of_unknown_order", client_order_id=event.client_order_id, state=event.state)
                 return
             self.engine.adopt(ended)  # it has ended; what comes now may still be news
-            self.revived.add(event.client_order_id)
             transition = self.engine.apply(event)
+            self.revived[event.client_order_id] += transition.is_changed
         if transition.is_changed:
             self._record(transition, event)
             self._metrics.orders.labels(event.state.value).inc()
             if not transition.order.state.is_open:
-                self._cancel_asked_ns.pop(event.client_order_id, None)
+                self._end(transition.order.intent)
             if transition.new_fill is not None:
                 fill = transition.new_fill
                 self._metrics.fills.labels(fill.symbol, fill.side.value).inc()
                 _log.info("fill", symbol=fill.symbol, side=fill.side, quantity=fill.quantity_base, price=fill.price)
             self._on_change()
+
+    def _end(self, intent: Intent) -> None:
+        self._cancel_asked_ns.pop(intent.client_order_id, None)
+        if intent.purpose is Purpose.PROTECT and self.is_leaving(intent.symbol):
+            asked = self._exits[intent.symbol]
+            self._leave(intent.symbol, asked.reason, is_market=asked.is_market)
 
     def _find_ended(self, client_order_id: str) -> Order | None:
         """What the disk has not taken yet is not what the store says."""
@@ -226,23 +279,6 @@ class Desk:
             write(tx)
         self._owed.clear()
         self._unsaved.clear()
-
-    def _place(self, sized: Draft | NoOrder, conditions: Conditions) -> Decision | NoOrder:
-        if isinstance(sized, NoOrder):
-            if sized.reason not in (NoOrderReason.ON_TARGET, NoOrderReason.NOTHING_HELD):
-                self._metrics.decisions.labels("none", sized.reason.value).inc()
-            return sized
-        intent = sized.to_intent(self._ids.take(), book=self.store.book, now_ns=conditions.now_ns)
-        decision = self.engine.decide(intent, conditions)
-        if decision.is_approved:
-            self._send(decision)
-        else:
-            self.denials += 1
-            reasons = [denial.reason.value for denial in decision.denials]
-            self._metrics.decisions.labels("denied", reasons[0]).inc()
-            _log.info("order_denied", symbol=intent.symbol, purpose=intent.purpose, reasons=reasons)
-            self.record(lambda tx: tx.put_audit(AuditKind.ORDER_DENIED, decision.to_data()))
-        return decision
 
     def _send(self, decision: Decision) -> None:
         intent = decision.intent

@@ -48,6 +48,11 @@ class Execution(Protocol):
     def gateway(self) -> Gateway: ...
     @property
     def follower(self) -> Follower: ...
+    @property
+    def rests_stops(self) -> bool:
+        """Whether a stop-loss can rest at this venue, and sell while no trader runs."""
+        ...
+
     def causes(self) -> Iterable[Cause]:
         """What holds the trading state above Active from this side."""
         ...
@@ -82,7 +87,9 @@ class Execution(Protocol):
 
 
 class PaperExecution:
-    """A venue played from the real market."""
+    """A venue played from the real market, and only while it runs: a stop that rests here would protect nothing."""
+
+    rests_stops = False
 
     def __init__(self, around: Surroundings, *, open_orders: Iterable[Order]) -> None:
         gateway = PaperGateway(around.desk.on_event, costs=around.costs, venue=around.venue, open_orders=open_orders)

@@ -12,6 +12,7 @@ import structlog
 
 from tradingbot_api.spec import StopAction
 from tradingbot_api.status import AccountReport, BreakersReport, CredentialsReport, Preflight
+from tradingbot_trader.book.account import add_by_asset
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.requests import Answer as RequestAnswer
 from tradingbot_trader.book.requests import Request, RequestKind
@@ -23,7 +24,7 @@ from tradingbot_trader.execution import Surroundings
 from tradingbot_trader.market.events import Book, FeedChange, FeedState, Trade
 from tradingbot_trader.orders.budget import RateBudget
 from tradingbot_trader.orders.gateway import AnswerPolicy, Hooks, LiveGateway
-from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState
+from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState, Purpose
 from tradingbot_trader.orders.outcome import Action
 from tradingbot_trader.orders.reconcile import Report, Result, ledger_effect
 from tradingbot_trader.orders.recovery import Recovery, Scope
@@ -65,6 +66,8 @@ class Keys(Protocol):
 class LiveExecution:
     """Execution on an account. Orders leave only after the account is known, claimed and reconciled."""
 
+    rests_stops = True
+
     def __init__(
         self,
         around: Surroundings,
@@ -85,6 +88,8 @@ class LiveExecution:
         self._breakers_told: object = None
         self._claim_refused = self._claim_unwritten = ""
         self._is_claimed = False
+        self._opening: Mapping[str, Decimal] | None = None
+        """Opening balances and adjustments as the store has them; read again after each that is recorded."""
         self._preflight_told: Preflight | None = None
         self.gateway = LiveGateway(
             account=lambda: keys.account,
@@ -148,7 +153,7 @@ class LiveExecution:
             yield Cause.BREAKER_OPEN
 
     def opening_cash_quote(self, limits: Limits) -> Decimal | None:  # noqa: ARG002  paper's cash is its limit
-        """What the account held in quote currency when the book was opened, with adjustments; fills are counted after it."""
+        """What the account held in quote currency when the book was opened, with adjustments, without our fills."""
         configuration = self._around.configuration()
         held = self._expected(configuration.spec.capital.currency) if configuration is not None else None
         # The engine adds what all fills have moved, in whatever currency: only this one's may count.
@@ -161,11 +166,12 @@ class LiveExecution:
     def _expected(self, asset: str) -> Decimal | None:
         """What the account should hold of it: opening balance, adjustments and fills. None before the opening."""
         store = self._desk.store
-        opening = store.baseline(store.book)
-        if opening is None:
+        if self._opening is None and (opening := store.baseline(store.book)) is not None:
+            self._opening = add_by_asset(opening, store.adjusted(store.book))
+        if self._opening is None:
             return None
         effect = ledger_effect(self._desk.engine.ledger).get(asset, Decimal(0))
-        return opening.get(asset, Decimal(0)) + store.adjusted(store.book).get(asset, Decimal(0)) + effect
+        return self._opening.get(asset, Decimal(0)) + effect
 
     def require_reconciliation(self, why: str) -> None:
         self.recovery.require(why)
@@ -240,6 +246,7 @@ class LiveExecution:
             is_recorded = self._desk.record(write)
         except ValueError as error:
             return RequestAnswer(is_done=False, message=str(error))
+        self._opening = None
         if not is_recorded:
             return RequestAnswer(is_done=False, message="the store cannot record now: ask again later")
         self.recovery.require("the account was adjusted", is_urgent=True)
@@ -348,14 +355,16 @@ class LiveExecution:
                 pass  # patience is kept, keys are judged, and doubts are cleared, elsewhere
 
     def _on_report(self, report: Report) -> None:
+        self._opening = None
         if report.result is Result.PASSED:
             self.breakers.on_reconciled(report.at_ns, report.begun_ns)
         configuration = self._around.configuration()
         if report.result is Result.FAILED and configuration is not None:
             self._desk.record(lambda tx: tx.put_audit(AuditKind.MISMATCH, report.to_data()))
             if configuration.spec.reconciliation.on_mismatch is not StopAction.REDUCE_ONLY:
-                # Never a sale: what is held is the very thing that is not known.
-                self._desk.cancel([order.client_order_id for order in self._desk.open_orders()])
+                # Never a sale: what is held is the very thing that is not known. Protective stops stay (DESIGN).
+                orders = self._desk.open_orders()
+                self._desk.cancel([o.client_order_id for o in orders if o.intent.purpose is not Purpose.PROTECT])
         self._around.on_change()
 
     def _trip(self, kind: TripKind, text: str) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from tradingbot_api.conditions import TradingState
 from tradingbot_api.decimal import format_decimal
-from tradingbot_api.spec import TradingBotSpec
+from tradingbot_api.spec import StopAction, TradingBotSpec
 from tradingbot_api.status import ConfigReport
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.requests import answer, forget_old, pending
@@ -26,7 +26,7 @@ from tradingbot_trader.control.configuration import Configuration, Configurator
 from tradingbot_trader.control.kube import Raw
 from tradingbot_trader.control.latch import StopRequest, is_suspended
 from tradingbot_trader.control.mandate import Mandate
-from tradingbot_trader.control.state import Verdict
+from tradingbot_trader.control.state import Cause, Verdict
 from tradingbot_trader.control.stop import Stop
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.driver import TICK_SECONDS, Driver
@@ -39,9 +39,10 @@ from tradingbot_trader.metrics import Metrics
 from tradingbot_trader.orders.client_id import ClientOrderIds
 from tradingbot_trader.orders.doubt import FRESHNESS_NS
 from tradingbot_trader.orders.order import Intent, Purpose
+from tradingbot_trader.protector import Protector
 from tradingbot_trader.risk.engine import Conditions, RiskEngine
 from tradingbot_trader.risk.observed import Costs
-from tradingbot_trader.risk.trips import check_bot, check_positions
+from tradingbot_trader.risk.trips import TripReason, check_bot, check_positions
 from tradingbot_trader.standing import Standing
 from tradingbot_trader.store_health import StoreHealth
 from tradingbot_trader.venues.port import MarketDataPort
@@ -131,6 +132,9 @@ class Trading:
             on_gap=self._record_gap,
         )
         self.stop = Stop(self.desk, self._clock)
+        self._protector = Protector(
+            self.desk, self._clock, self._instruments, conditions=self._conditions, may_change=self._may_protect
+        )
         self._standing = Standing(
             desk=self.desk,
             stop=self.stop,
@@ -326,6 +330,19 @@ class Trading:
         self._check_losses()
         if self.stop.advance(self._instruments):
             self._world.urge_report()
+        self._protector.advance()
+
+    def _may_protect(self) -> bool:
+        """Not while the process is ending or nothing may leave: a stop taken away would have no successor. Not before
+        the account was looked at: one that a lost store had placed may rest there. And a Flatten sells everything."""
+        latch, verdict = self.stop.latch, self.verdict
+        return (
+            self.execution.rests_stops
+            and self.mandate.limits is not None
+            and verdict.state is not TradingState.HALTED
+            and not {Cause.TERMINATING, Cause.RECONCILING}.intersection(verdict.causes)
+            and (latch is None or latch.action is not StopAction.FLATTEN)
+        )
 
     def _check_losses(self) -> None:
         prices = {symbol: trusted.price for symbol, trusted in self.driver.prices.items()}
@@ -342,7 +359,8 @@ class Trading:
                 if self.stop.trip(StopRequest(trip.reason.value, action, reason)):
                     self._standing.judge()
         for trip in check_positions(self.desk.engine.ledger.positions, prices, limits):
-            if self.desk.is_tradable(trip.symbol):
+            is_sold = trip.reason is TripReason.STOP_LOSS and self._protector.covers(trip.symbol, prices[trip.symbol])
+            if self.desk.is_tradable(trip.symbol) and not is_sold:
                 self.desk.exit(trip.symbol, trip.reason.value)
 
     def _on_order_change(self) -> None:

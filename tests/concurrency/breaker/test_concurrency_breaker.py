@@ -241,6 +241,30 @@ def test_nothing_leaves_before_the_end_of_a_pause(order: tuple[str, ...]) -> Non
     run(story())
 
 
+@pytest.mark.parametrize("order", list(permutations(("place", "query", "exit", "cancel"))))
+def test_end_of_a_pause_lets_everybody_leave_in_that_very_moment_and_in_the_order_of_the_lanes(
+    order: tuple[str, ...],
+) -> None:
+    async def story() -> None:
+        bench = GatewayBench()
+        bench.budget.pause(1.5, bench.clock.now_ns())
+        ends_ns = bench.clock.now_ns() + 1_500_000_000
+        for step in order:
+            await bench.clock.sleep(0.1)
+            if step == "cancel":
+                bench.cancel("c")
+            elif step == "query":
+                bench.query()
+            else:
+                bench.place(step, purpose=Purpose.EXIT if step == "exit" else Purpose.ENTRY)
+            await bench.turn()
+        await bench.clock.sleep(1.2)
+        assert [each.order_id or each.what for each in bench.account.asked] == ["c", "exit", "query", "place"]
+        assert {each.at_ns for each in bench.account.asked} == {ends_ns}
+
+    run(story())
+
+
 def test_cancels_are_the_first_to_leave_after_a_pause() -> None:
     async def story() -> None:
         for order in permutations(("cancel", "query", "query", "cancel")):
@@ -268,7 +292,7 @@ def test_cancel_is_the_next_to_leave_however_many_polls_and_orders_wait(polls: i
         for _ in range(polls):
             bench.query()
         for number in range(10):
-            bench.place(f"p{number}", purpose=Purpose.EXIT)
+            bench.place(f"p{number}")
         await bench.turn()
         before = list(bench.account.asked)
         assert len(before) == min(MAX_IN_FLIGHT, polls + 10)
@@ -287,7 +311,7 @@ def test_cancel_is_the_next_to_leave_however_many_polls_and_orders_wait(polls: i
     run(story())
 
 
-def test_used_up_weight_holds_polls_and_orders_and_not_the_cancels() -> None:
+def test_used_up_weight_holds_polls_and_entries_and_neither_exits_nor_cancels() -> None:
     """The venue's own number arrives while requests wait for their places."""
 
     async def story() -> None:
@@ -296,19 +320,22 @@ def test_used_up_weight_holds_polls_and_orders_and_not_the_cancels() -> None:
         await in_flight(bench, MAX_IN_FLIGHT)
         for _ in range(3):
             bench.query()
-        bench.place("p", purpose=Purpose.EXIT)
+        bench.place("p")
         before = len(bench.account.asked)
         bench.budget.observe_headers({"x-mbx-used-weight-1m": "5200"}, bench.clock.now_ns())
         for each in list(bench.account.waiting):
             each.say()
+        bench.place("exit", purpose=Purpose.EXIT)
         bench.cancel("c")
         await bench.turn()
-        assert [each.what for each in bench.account.asked[before:]] == ["cancel"]
-        await bench.clock.sleep(49.5)
-        assert [each.what for each in bench.account.asked[before:]] == ["cancel"]
+        assert [each.what for each in bench.account.asked[before:]] == ["place", "cancel"]
+        assert bench.states("exit") == [OrderState.SENT], "there is room for it where there is none for an entry"
+        await bench.clock.sleep(2.5)
+        assert bench.states("p") == [OrderState.DENIED], "what its market was, it is not any more"
+        await bench.clock.sleep(47.0)
+        assert [each.what for each in bench.account.asked[before:]] == ["place", "cancel"]
         await bench.clock.sleep(1.5)
-        assert [each.what for each in bench.account.asked[before + 1 :]] == ["query"] * 3
-        assert bench.states("p") == [OrderState.DENIED], "it was meant for the market of a minute ago"
+        assert [each.what for each in bench.account.asked[before + 2 :]] == ["query"] * 3
 
     run(story())
 

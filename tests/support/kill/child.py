@@ -125,7 +125,7 @@ def live_spec(parameters: Mapping[str, Any]) -> dict[str, Any]:
         strategy={"name": OneOrder.name, "timeframe": "1s", "parameters": dict(parameters)},
         capital={"currency": "USDT", "stage": "small", "stages": [{"name": "small", "limit": "100"}]},
         risk={
-            "maxOrderNotional": "45", "maxPositionPercent": "60", "maxExposurePercent": "80", "cooldownAfterLoss": "0s",
+            "maxOrderNotional": "20", "maxPositionPercent": "90", "maxExposurePercent": "90", "cooldownAfterLoss": "0s",
             "maxOrdersPerMinute": 600, "stopLossPercent": "20", "maxDailyLossPercent": "50", "maxDrawdownPercent": "50",
             "maxTradeLossPercent": "50",
         },

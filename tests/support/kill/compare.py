@@ -23,7 +23,14 @@ from tradingbot_trader.orders.order import BookName, Fill, OrderState
 ZERO = Decimal(0)
 BOOK = BookName.LIVE
 Raw = Mapping[str, Any]
-_STATES = {"FILLED": OrderState.FILLED, "CANCELED": OrderState.CANCELLED, "EXPIRED": OrderState.EXPIRED}
+_STATES = {
+    "NEW": OrderState.OPEN,
+    "PARTIALLY_FILLED": OrderState.PARTIALLY_FILLED,
+    "FILLED": OrderState.FILLED,
+    "CANCELED": OrderState.CANCELLED,
+    "EXPIRED": OrderState.EXPIRED,
+}
+_OPEN = ("NEW", "PARTIALLY_FILLED")
 _NOWHERE = (OrderState.PRESUMED_ABSENT, OrderState.REJECTED, OrderState.DENIED)
 
 
@@ -62,7 +69,7 @@ def _orders(truth: Raw, reader: StoreReader, bot: str) -> Iterable[str]:
         order = reader.find_order(BOOK, client_id)
         if order is None:
             yield f"the store does not know order {client_id}"
-        elif shown["status"] not in _STATES:
+        elif shown["status"] in _OPEN and not _is_protective(shown):
             yield f"order {client_id} was left {shown['status']} at the venue"
         elif (order.state, order.filled_base) != (_STATES[shown["status"]], Decimal(shown["executedQty"])):
             there = f"{shown['status']} {shown['executedQty']}"
@@ -70,6 +77,15 @@ def _orders(truth: Raw, reader: StoreReader, bot: str) -> Iterable[str]:
     for order in reader.orders_in_state(BOOK, tuple(OrderState)):
         if order.client_order_id not in at_venue and order.state not in _NOWHERE:
             yield f"order {order.client_order_id} is {order.state} here, and the venue has never seen it"
+
+
+def _is_protective(order: Raw) -> bool:
+    """A stop-loss stays at the venue when the trader ends: it is what protects the position then."""
+    return order["side"] == "SELL" and order["type"] == "STOP_LOSS_LIMIT"
+
+
+def _remaining(order: Raw) -> Decimal:
+    return Decimal(order["origQty"]) - Decimal(order["executedQty"])
 
 
 def _fills(truth: Raw, fills: Iterable[Fill], records: Iterable[AuditRecord]) -> Iterable[str]:
@@ -114,8 +130,11 @@ def _money(truth: Raw, reader: StoreReader, opening: Mapping[str, Decimal]) -> I
             yield f"the venue's own {asset} do not add up: {began} and {moved.get(asset, ZERO)} are not {total}"
         if recorded.get(asset, ZERO) != began:
             yield f"the account opened with {began} {asset}, recorded were {recorded.get(asset, ZERO)}"
-        if Decimal(balance["locked"]):
-            yield f"{balance['locked']} {asset} are still locked"
+        resting = sum(
+            (_remaining(o) for o in truth["orders"] if o["status"] in _OPEN and o["symbol"].startswith(asset)), ZERO
+        )
+        if Decimal(balance["locked"]) != resting:
+            yield f"{balance['locked']} {asset} are still locked, for orders of {resting}"
 
 
 def _position(trades: Iterable[Raw]) -> Decimal:

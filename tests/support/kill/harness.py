@@ -26,7 +26,7 @@ KILL_SECONDS = 90.0
 """From the start to the point: the market may have to come to an order that rests."""
 SETTLE_SECONDS = 150.0
 """From the start until the trader trades again: 66 s and three scans for an order that never arrived (doubt.py)."""
-ORDER_SECONDS = 30.0
+ORDER_SECONDS = 60.0
 """From the leave to order until the venue has the order."""
 END_SECONDS = 30.0
 """After SIGTERM; it drains for 10 s at most."""
@@ -191,10 +191,14 @@ def _settle(stage: _Stage, number: int, running: Running) -> None:
 def _trade_again(stage: _Stage, number: int, running: Running, venue: VenueProcess) -> None:
     """One more order: with an id that the venue has never seen."""
     _heal(stage, venue)
-    before = len(venue.account(stage.uid)["orders"])
+    before = _count_entries(venue, stage.uid)
     (stage.life_folder(number) / GO).touch()
-    if not _until(lambda: len(venue.account(stage.uid)["orders"]) > before, ORDER_SECONDS):
+    if not _until(lambda: _count_entries(venue, stage.uid) > before, ORDER_SECONDS):
         raise _failed(running, f"life {number} did not trade again", _read_status(stage.life_folder(number)))
+
+
+def _count_entries(venue: VenueProcess, uid: int) -> int:
+    return sum(order["side"] == "BUY" for order in venue.account(uid)["orders"])
 
 
 def _stop(stage: _Stage, number: int, running: Running) -> None:

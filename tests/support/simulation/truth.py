@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from support.simulation.venue import Sent, Venue
+from tradingbot_sandbox.venues.matching import Order
 from tradingbot_trader.book import audit
 from tradingbot_trader.book.reader import open_reader
 from tradingbot_trader.orders.client_id import is_own
@@ -49,6 +50,10 @@ class Truth:
     def own_orders(self) -> list[object]:
         return [order for order in self.venue.account.orders if is_own(order.client_id, self.bot)]
 
+    def open_orders(self) -> list[Order]:
+        """Own ones that rest or wait at the venue."""
+        return [order for order in self.venue.account.open_orders() if is_own(order.client_id, self.bot)]
+
     def on_accepted(self, sent: Sent) -> None:
         """Each time that the venue takes an order: P1 and P3."""
         client_id = sent.values.get("newClientOrderId", "")
@@ -58,9 +63,31 @@ class Truth:
             exposure = self.exposure_quote()
             if exposure > self.limit_quote:
                 self.violations.append(f"P3: exposure {exposure} is above {self.limit_quote} after {client_id}")
+        else:
+            self._check_sells(client_id)
+
+    def _check_sells(self, client_id: str) -> None:
+        """No more is on sale than is held, and one stop at most protects a position."""
+        sells = [order for order in self.open_orders() if not order.side.is_buy]
+        held = self._holdings()
+        for symbol in {order.symbol for order in sells}:
+            on_sale = sum((order.remaining for order in sells if order.symbol == symbol), ZERO)
+            if on_sale > held.get(symbol, Holding()).quantity:
+                self.violations.append(f"P3: {on_sale} of {symbol} is on sale, more than is held, after {client_id}")
+            stops = [order for order in sells if order.symbol == symbol and order.type.is_conditional]
+            if len(stops) > 1:
+                self.violations.append(f"P3: {len(stops)} protective stops of {symbol} after {client_id}")
 
     def exposure_quote(self) -> Decimal:
         """Cost of what is held, by average cost, and all that open buys may still cost."""
+        total = sum((holding.cost for holding in self._holdings().values()), ZERO)
+        for order in self.open_orders():
+            if order.side.is_buy:
+                total += order.remaining * order.price
+        return total
+
+    def _holdings(self) -> dict[str, Holding]:
+        """By the venue's trades alone."""
         held: dict[str, Holding] = {}
         for trade in self.venue.account.trades:
             if not is_own(trade.order.client_id, self.bot):
@@ -75,11 +102,7 @@ class Truth:
                 share = trade.quantity / holding.quantity if holding.quantity else ZERO
                 holding.cost -= holding.cost * share
                 holding.quantity -= trade.quantity
-        total = sum((holding.cost for holding in held.values()), ZERO)
-        for order in self.venue.account.open_orders():
-            if order.side.is_buy and is_own(order.client_id, self.bot):
-                total += order.remaining * order.price
-        return total
+        return held
 
     def check_end(self, folder: Path) -> None:
         """After everything has settled: P1, P2, P7, and the ledger to the last digit."""

@@ -344,7 +344,7 @@ class World:
         await self._until(self._is_stopped, SETTLE_SECONDS)
         if not self._is_stopped():
             self._report(f"P4: the stop did not end: {self.kube.trader.get('latch')}")
-        left = [o for o in self.venue.account.open_orders() if o in self.truth.own_orders()]
+        left = [o for o in self.truth.open_orders() if not o.type.is_conditional]  # protective stops stay
         if left:
             self._report(f"P4: after the stop {left} are open")
         await self.clock.sleep(5)

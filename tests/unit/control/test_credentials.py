@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from support.virtual import START_NS, VirtualClock, run
 from tradingbot_api.spec import Network
-from tradingbot_trader.control.credentials import POLL_SECONDS, RECHECK_SECONDS, KeyRing
+from tradingbot_trader.control.credentials import POLL_SECONDS, RECHECK_SECONDS, REVIEW_SECONDS, Check, KeyRing, Shown
 from tradingbot_trader.control.keys import KeyReason, Keys
-from tradingbot_trader.venues.account import AccountView, Answer, KeyPermissions, VenueSaid
+from tradingbot_trader.venues.account import AccountPort, AccountView, Answer, KeyPermissions, VenueSaid
 from tradingbot_trader.venues.binance_account import is_key_refused
 
 SAFE = KeyPermissions(can_trade=True, can_withdraw=False, can_transfer=False)
@@ -316,15 +317,80 @@ def test_dead_key_is_replaced_by_a_good_one(tmp_path: Path) -> None:
     run(test())
 
 
-def test_word_of_the_gateway_counts_until_a_check_says_otherwise(tmp_path: Path) -> None:
+def test_word_of_the_venue_counts_until_a_check_says_otherwise(tmp_path: Path) -> None:
+    """An order's answer: the account itself may still be read with the key."""
+
     async def test() -> None:
         world = World(tmp_path)
-        world.ring.reject("nothing is in use yet")
         account = await world.take(pair())
-        world.ring.reject("HTTP 401 -2015")
+        account.on_answer(DEAD)
         assert "HTTP 401 -2015" in world.ring.problem
         await world.ring.look()
         assert (world.ring.problem, account.checks) == ("", 2)
+
+    run(test())
+
+
+def test_word_that_comes_while_the_key_is_checked_is_the_newer_one(tmp_path: Path) -> None:
+    async def test() -> None:
+        world = World(tmp_path)
+        account = await world.take(pair())
+        await asyncio.sleep(REVIEW_SECONDS)
+        looking = asyncio.ensure_future(world.ring.look())
+        await asyncio.sleep(0)
+        assert account.checks == 2, "it is asked, and has not answered"
+        account.on_answer(DEAD)
+        await looking
+        assert "-2015" in world.ring.problem
+        await world.ring.look()
+        assert (world.ring.problem, account.checks) == ("", 3)
+
+    run(test())
+
+
+def test_checks_are_carried_out_where_they_are_told_to(tmp_path: Path) -> None:
+    """In the queue of everything that asks the venue, and with the pair that is checked."""
+
+    async def test() -> None:
+        asked: list[object] = []
+
+        async def ask(check: Check, account: AccountPort) -> Shown:
+            asked.append(account)
+            return await check(account)
+
+        world = World(tmp_path, ask=ask)
+        first = await world.take(pair())
+        second = await world.take(pair(), refusal=AWAY)
+        await asyncio.sleep(REVIEW_SECONDS)
+        await world.ring.look()
+        assert asked == [first, second, second, first]
+        assert (first.checks, second.checks) == (2, 2)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        (Answer(True, 429, "-1003", "Too many requests.", retry_after_seconds=30.0), 30),
+        (Answer(True, 418, "-1003", "Way too many requests.", retry_after_seconds=259_200.0), 259_200),
+        (Answer(True, 503, "", "maintenance", retry_after_seconds=3_600.0), 60),
+    ],
+    ids=["429", "418", "503"],
+)
+def test_venue_that_asks_for_patience_is_given_it_and_a_proxy_a_minute(
+    tmp_path: Path, answer: Answer, seconds: int
+) -> None:
+    async def test() -> None:
+        world = World(tmp_path)
+        account = await world.take(pair(), refusal=answer)
+        account.refusal = None
+        await asyncio.sleep(seconds - 1)
+        await world.ring.look()
+        assert (account.checks, world.reason) == (1, KeyReason.CHECK_FAILED)
+        await asyncio.sleep(1)
+        await world.ring.look()
+        assert (account.checks, world.reason) == (2, KeyReason.ACCEPTED)
 
     run(test())
 

@@ -137,7 +137,7 @@ def test_counters_bring_the_track_back_and_days_never_go_back(looks: list[tuple[
     assert days == sorted(days)
 
 
-# ---- Known defects ---------------------------------------------------------------------------------------------------
+# ---- What tells the time ---------------------------------------------------------------------------------------------
 
 
 class SlowMarket(FakeMarket):

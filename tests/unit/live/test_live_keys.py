@@ -54,11 +54,6 @@ def test_pair_is_checked_with_the_account_and_its_permissions(tmp_path: Path) ->
     run(test())
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="credentials.py _refuse: a check that was throttled is made again after 5 s, whatever the venue asked "
-    "for, and a ban grows up to 3 days",
-)
 @pytest.mark.parametrize(("answer", "seconds"), [(THROTTLED, 30), (BANNED, 120)], ids=["429", "418"])
 def test_check_waits_as_long_as_the_venue_asks(tmp_path: Path, answer: Answer, seconds: int) -> None:
     """A pod that starts while the address is banned: the ban is for all bots behind it."""

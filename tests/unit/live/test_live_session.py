@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -10,14 +11,17 @@ from typing import Any
 
 import pytest
 
+from support.account import intent_of
+from support.bench import BTC, ETH, Bench
 from support.simulation.plan import Plan
 from support.simulation.world import World
 from support.trader import Trader, build_spec
 from support.virtual import run
 from tradingbot_sandbox.venues import faults_rules as rules
 from tradingbot_sandbox.venues.faults_rules import Rule, When
+from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.reader import open_reader
-from tradingbot_trader.orders.order import BookName
+from tradingbot_trader.orders.order import BookName, OrderState
 
 RISE = ("100", "100", "99.5", "99", "101", "102")
 
@@ -111,6 +115,30 @@ def test_latched_bot_whose_spec_is_refused_at_the_next_start_takes_its_entries_a
     play(tmp_path, test)
 
 
+def test_latched_bot_without_any_spec_takes_its_entries_away(tmp_path: Path) -> None:
+    """P4. Neither the last good spec nor the new one can be read any more: no market ever runs."""
+
+    async def test(stage: Stage) -> None:
+        stage.begin()
+        await stage.until(stage.resting)
+        stage.venue.is_cut_off = True
+        stage.kube.edit(killSwitch={"engaged": True, "action": "CancelOrders", "reason": "get out"})
+        await stage.until(lambda: stage.kube.trader.get("latch", {}).get("acknowledgedAt"), seconds=5)
+        await stage.crash()
+        with sqlite3.connect(stage.store / "store.db") as connection:
+            connection.execute("UPDATE configs SET spec = '{}'")
+        stage.kube.edit(permit=False, capital={"stage": "nowhere"})
+        stage.begin()
+        await stage.clock.sleep(2)
+        order = stage.resting()[0]
+        stage.venue.is_cut_off = False
+        await stage.clock.sleep(30)
+        assert order.state.value == "CANCELED"
+        assert "NoConfig" in stage.kube.trader["stateReasons"]
+
+    play(tmp_path, test)
+
+
 def test_last_good_spec_is_resumed_when_the_venue_is_back_though_the_new_one_is_refused(tmp_path: Path) -> None:
     async def test(stage: Stage) -> None:
         stage.begin()
@@ -169,3 +197,49 @@ def test_restart_while_a_position_is_in_profit_trips_nothing(tmp_path: Path, act
             assert report["openPositions"] == 1
 
     run(test())
+
+
+def test_symbol_of_an_order_has_a_market_though_no_spec_names_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        async with bench.running():
+            entry = bench.enter(ETH, offset="1")
+            assert entry is not None
+            await bench.until("an order", lambda: bench.order(entry.client_order_id).state is OrderState.OPEN)
+        bench.kube.edit(symbols=[BTC])
+        bench.prices.pop(ETH)
+        async with bench.running():
+            assert bench.market.symbols == [BTC, ETH]
+
+    run(story())
+
+
+def test_order_that_is_adopted_widens_the_market(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path, symbols=1)
+        async with bench.running():
+            assert bench.market.symbols == [BTC]
+            bench.trading.desk.adopt(intent_of("e" * 32, symbol=ETH))
+            await bench.until("its market", lambda: bench.market.symbols == [BTC, ETH], seconds=1)
+
+    run(story())
+
+
+def test_nothing_is_bought_while_a_position_has_no_price(tmp_path: Path) -> None:
+    """What the bot has lost today is not known."""
+
+    async def story() -> None:
+        bench = Bench(tmp_path)
+        async with bench.running():
+            bench.enter(ETH, allocation="0.2")
+            await bench.until("a position", lambda: bench.trading.desk.engine.ledger.position(ETH).quantity_base)
+        bench.prices.pop(ETH)
+        async with bench.running():
+            await bench.until("a price", lambda: BTC in bench.trading.driver.prices)
+            assert bench.enter(BTC) is None
+            assert bench.records(AuditKind.ORDER_DENIED)
+            bench.prices[ETH] = "100"
+            await bench.until("a price", lambda: ETH in bench.trading.driver.prices)
+            assert bench.enter(BTC) is not None
+
+    run(story())

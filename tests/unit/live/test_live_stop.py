@@ -14,7 +14,9 @@ from tradingbot_api.spec import StopAction
 from tradingbot_api.status import Latch
 from tradingbot_trader.control.latch import StopRequest
 from tradingbot_trader.control.stop import Stop
-from tradingbot_trader.orders.order import OrderState
+from tradingbot_trader.orders.order import BookName, OrderState, Side
+from tradingbot_trader.orders.snapshot import Place, trade_event
+from tradingbot_trader.venues.account import VenueTrade
 
 D = Decimal
 TICK_SECONDS = 0.05
@@ -156,9 +158,6 @@ def test_reduce_only_takes_entries_and_leaves_the_rest(tmp_path: Path) -> None:
     play(tmp_path, test)
 
 
-# ---- Known defects ---------------------------------------------------------------------------------------------------
-
-
 def test_flatten_sells_one_symbol_while_an_order_of_another_is_unresolved(tmp_path: Path) -> None:
     """DESIGN: Flatten sells what the ledger holds, less open and unresolved sells."""
 
@@ -245,5 +244,27 @@ def test_flatten_does_not_cancel_its_own_exit(tmp_path: Path) -> None:
         await scene.tick(2)
         assert scene.rig.held() == 0
         assert scene.rig.account.count("cancel") == 0
+
+    play(tmp_path, test)
+
+
+def test_result_is_read_once_and_again_when_something_comes_about_an_order_that_had_ended(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        rig = scene.rig
+        order = rig.enter()
+        await rig.settle()
+        scene.latch()
+        await scene.tick(1)
+        assert scene.result(order) == "Cancelled"
+        statements: list[str] = []
+        rig.store._connection.set_trace_callback(statements.append)
+        await scene.tick(1)
+        rig.store._connection.set_trace_callback(None)
+        assert not [text for text in statements if "FROM orders" in text]
+        whole = rig.order(order).intent.quantity_base
+        trade = VenueTrade(BTC, "77", "1", Side.BUY, D(99), whole, "USDT", D(0), rig.clock.now_ns(), is_maker=True)
+        rig.desk.on_event(trade_event(trade, order, Place("binance", "a", BookName.LIVE)))
+        await scene.tick(1)
+        assert scene.result(order) == "Filled"
 
     play(tmp_path, test)

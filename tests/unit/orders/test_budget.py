@@ -36,7 +36,7 @@ def taken(one: RateBudget, lane: Lane, *, weight: int = 1, at_ns: int = START_NS
     return count
 
 
-@pytest.mark.parametrize(("lane", "count"), [(Lane.NEW, 70), (Lane.QUERY, 85), (Lane.CANCEL, 100)])
+@pytest.mark.parametrize(("lane", "count"), [(Lane.NEW, 70), (Lane.QUERY, 85), (Lane.EXIT, 90), (Lane.CANCEL, 100)])
 def test_each_lane_fills_its_share_of_a_window_and_waits_for_the_next(lane: Lane, count: int) -> None:
     one = budget()
     assert taken(one, lane) == count
@@ -46,7 +46,7 @@ def test_each_lane_fills_its_share_of_a_window_and_waits_for_the_next(lane: Lane
 
 def test_lanes_share_one_window_and_each_finds_room_above_the_one_below() -> None:
     one = budget()
-    assert [taken(one, lane) for lane in (Lane.NEW, Lane.QUERY, Lane.CANCEL)] == [70, 15, 15]
+    assert [taken(one, lane) for lane in (Lane.NEW, Lane.QUERY, Lane.EXIT, Lane.CANCEL)] == [70, 15, 5, 10]
 
 
 def test_windows_begin_with_the_minute_and_not_with_the_first_request() -> None:
@@ -57,11 +57,15 @@ def test_windows_begin_with_the_minute_and_not_with_the_first_request() -> None:
 
 
 def test_new_orders_are_counted_too_and_nothing_else_is() -> None:
-    one = budget(weight=10_000, orders=5, orders_a_day=8)
-    assert taken(one, Lane.NEW) == 5
-    assert one.next_allowed_ns(Lane.NEW, 1, START_NS) == START_NS + 10 * SECOND_NS
-    assert taken(one, Lane.NEW, at_ns=START_NS + 10 * SECOND_NS) == 3
-    assert one.next_allowed_ns(Lane.NEW, 1, START_NS + 10 * SECOND_NS) == START_NS + DAY_NS
+    one = budget(weight=10_000, orders=50, orders_a_day=80)
+    assert taken(one, Lane.NEW) == 45
+    assert taken(one, Lane.EXIT) == 5, "the last tenth is theirs"
+    for lane in (Lane.NEW, Lane.EXIT):
+        assert one.next_allowed_ns(lane, 1, START_NS) == START_NS + 10 * SECOND_NS
+    assert taken(one, Lane.NEW, at_ns=START_NS + 10 * SECOND_NS) == 22
+    assert taken(one, Lane.EXIT, at_ns=START_NS + 10 * SECOND_NS) == 8
+    for lane in (Lane.NEW, Lane.EXIT):
+        assert one.next_allowed_ns(lane, 1, START_NS + 10 * SECOND_NS) == START_NS + DAY_NS
     assert one.next_allowed_ns(Lane.CANCEL, 1, START_NS) == START_NS
     assert one.next_allowed_ns(Lane.QUERY, 1, START_NS) == START_NS
 
@@ -107,6 +111,7 @@ def test_order_counts_of_the_venue_hold_new_orders_alone(header: str, until_ns: 
     one = budget(orders=20, orders_a_day=20)
     one.observe_headers({f"X-MBX-ORDER-COUNT-{header}": "20"}, START_NS)
     assert one.next_allowed_ns(Lane.NEW, 1, START_NS) == START_NS + until_ns
+    assert one.next_allowed_ns(Lane.EXIT, 1, START_NS) == START_NS + until_ns
     assert one.next_allowed_ns(Lane.CANCEL, 1, START_NS) == START_NS
 
 
@@ -169,7 +174,8 @@ def test_limit_of_nothing_is_refused() -> None:
 
 def test_requests_are_counted_where_the_venue_counts_them() -> None:
     one = RateBudget([RateLimit(Counts.REQUESTS, 300, 20)])
-    assert [taken(one, lane, weight=50) for lane in (Lane.NEW, Lane.QUERY, Lane.CANCEL)] == [14, 3, 3]
+    lanes = (Lane.NEW, Lane.QUERY, Lane.EXIT, Lane.CANCEL)
+    assert [taken(one, lane, weight=50) for lane in lanes] == [14, 3, 1, 2]
 
 
 @pytest.mark.parametrize("lane", Lane)
@@ -193,7 +199,8 @@ def test_pause_without_an_end_is_refused(seconds: float) -> None:
 def test_too_many_orders_holds_new_orders_to_the_end_of_their_shortest_window() -> None:
     one = RateBudget([RateLimit(Counts.REQUESTS, 5, 100), *BINANCE_LIMITS])
     one.orders_used_up(START_NS + 3 * SECOND_NS)
-    assert one.next_allowed_ns(Lane.NEW, 1, START_NS + 3 * SECOND_NS) == START_NS + 10 * SECOND_NS
+    for lane in (Lane.NEW, Lane.EXIT):
+        assert one.next_allowed_ns(lane, 1, START_NS + 3 * SECOND_NS) == START_NS + 10 * SECOND_NS
     assert one.next_allowed_ns(Lane.CANCEL, 1, START_NS + 3 * SECOND_NS) == START_NS + 3 * SECOND_NS
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.virtual import VirtualClock, run
 from tradingbot_trader.orders.budget import Counts, Lane, RateBudget, RateLimit
 from tradingbot_trader.orders.lanes import Lanes
+from tradingbot_trader.venues.account import NotAllowed
 
 MANY = RateLimit(Counts.WEIGHT, 60, 1_000_000)
 
@@ -24,11 +25,13 @@ class World:
         self.begun: list[str] = []
         self.under_way = self.most = 0
 
-    def go(self, lane: Lane, name: str = "", *, seconds: float = 1.0, weight: int = 1) -> asyncio.Task[None]:
+    def go(
+        self, lane: Lane, name: str = "", *, seconds: float = 1.0, weight: int = 1, patience: float | None = None
+    ) -> asyncio.Task[None]:
         async def work() -> None:
-            async with self.lanes.turn(lane, weight):
+            async with self.lanes.turn(lane, weight, patience_seconds=patience):
                 self.begun.append(name or lane)
-                is_counted = lane is not Lane.CANCEL
+                is_counted = lane not in (Lane.CANCEL, Lane.EXIT)
                 self.under_way += is_counted
                 self.most = max(self.most, self.under_way)
                 try:
@@ -69,11 +72,12 @@ def test_query_that_comes_later_goes_before_a_new_order_that_waits() -> None:
     play(test)
 
 
-def test_cancel_takes_no_number_and_none_away() -> None:
+@pytest.mark.parametrize("lane", [Lane.CANCEL, Lane.EXIT])
+def test_cancel_and_exit_take_no_place_and_none_away(lane: Lane) -> None:
     async def test(world: World) -> None:
         tasks = [world.go(Lane.NEW) for _ in range(9)]
         await world.clock.sleep(0.1)
-        await asyncio.gather(*(world.go(Lane.CANCEL, seconds=0.0) for _ in range(50)))
+        await asyncio.gather(*(world.go(lane, seconds=0.0) for _ in range(50)))
         assert world.seconds == 0.1
         await asyncio.gather(*tasks)
         assert world.most == 2
@@ -143,6 +147,69 @@ def test_budget_is_waited_for_and_taken_once() -> None:
         assert world.seconds == 60.0
 
     play(test, RateLimit(Counts.WEIGHT, 60, 100))
+
+
+def test_who_waits_for_the_budget_holds_no_place() -> None:
+    async def test(world: World) -> None:
+        world.budget.take(Lane.NEW, 70, world.clock.now_ns())
+        waiting = [world.go(Lane.NEW, seconds=0.0) for _ in range(5)]
+        await world.clock.sleep(0.1)
+        await world.go(Lane.QUERY, seconds=0.0)
+        assert (world.begun, world.seconds) == ([Lane.QUERY], 0.1)
+        await asyncio.gather(*waiting)
+        assert world.seconds == 60.0
+
+    play(test, RateLimit(Counts.WEIGHT, 60, 100))
+
+
+def test_end_of_a_pause_is_the_turn_of_all_in_the_order_of_the_lanes() -> None:
+    async def test(world: World) -> None:
+        world.budget.pause(0.7003, world.clock.now_ns())
+        tasks = [world.go(lane, seconds=0.0) for lane in reversed(Lane)]
+        await asyncio.gather(*tasks)
+        assert world.begun == list(Lane)
+        assert world.seconds == pytest.approx(0.7003, abs=1e-8)
+
+    play(test)
+
+
+def test_patience_that_is_over_gives_the_number_back() -> None:
+    async def test(world: World) -> None:
+        first = world.go(Lane.NEW, seconds=5.0)
+        impatient = [world.go(lane, patience=2.0) for lane in (Lane.NEW, Lane.QUERY)]
+        next_one = world.go(Lane.NEW, "next")
+        done = await asyncio.gather(*impatient, return_exceptions=True)
+        assert [str(each) for each in done] == ["it waited 2.0 s for its turn"] * 2
+        assert world.seconds == 2.0
+        await asyncio.gather(first, next_one)
+        assert (world.begun[-1], world.seconds) == ("next", 6.0)
+
+    play(test, at_once=1)
+
+
+def test_who_is_due_earlier_than_those_that_wait_is_served_in_time() -> None:
+    async def test(world: World) -> None:
+        world.budget.pause(60, world.clock.now_ns())
+        waiting = world.go(Lane.QUERY, seconds=0.0)
+        await world.clock.sleep(0.1)
+        with pytest.raises(NotAllowed):
+            await world.go(Lane.NEW, patience=0.25)
+        assert world.seconds == pytest.approx(0.35)
+        await waiting
+
+    play(test)
+
+
+def test_patience_is_over_in_a_pause_too() -> None:
+    async def test(world: World) -> None:
+        world.budget.pause(60, world.clock.now_ns())
+        with pytest.raises(NotAllowed):
+            await world.go(Lane.NEW, patience=2.0)
+        assert world.seconds == 2.0
+        await world.go(Lane.CANCEL, seconds=0.0, patience=100.0)
+        assert world.seconds == 60.0
+
+    play(test)
 
 
 def test_pause_that_ends_earlier_than_thought_is_noticed_within_a_second() -> None:

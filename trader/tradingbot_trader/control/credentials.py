@@ -6,7 +6,7 @@ let go, with its calls under way answered. A pair that fails its check changes n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,9 +16,18 @@ import structlog
 from tradingbot_api.spec import Network
 from tradingbot_api.status import CredentialsReport
 from tradingbot_trader.clock import Clock
-from tradingbot_trader.control.keys import FILES, MAX_BYTES, KeyReason, Keys, Verdict, judge, judge_answer, parse_keys
+from tradingbot_trader.control.keys import (
+    FILES,
+    MAX_BYTES,
+    KeyReason,
+    Keys,
+    Verdict,
+    judge,
+    judge_answer,
+    parse_keys,
+)
 from tradingbot_trader.control.timestamps import rfc3339
-from tradingbot_trader.venues.account import AccountPort, Answer, VenueSaid
+from tradingbot_trader.venues.account import AccountPort, AccountView, Answer, KeyPermissions, VenueSaid
 
 _log = structlog.get_logger("credentials")
 _NS = 1_000_000_000
@@ -26,8 +35,6 @@ POLL_SECONDS = 5.0
 """How often the files are read. The kubelet itself needs up to about a minute to bring a changed Secret."""
 RECHECK_SECONDS = 60.0
 """A pair that was refused is checked again so often: its permissions may have been corrected at the venue."""
-
-
 REVIEW_SECONDS = 3600.0
 """How often the permissions of the pair in use are read again: somebody may have switched withdrawals on."""
 
@@ -36,6 +43,19 @@ class BuildAccount(Protocol):
     def __call__(self, *, api_key: str, api_secret: str, on_answer: Callable[[Answer], None]) -> AccountPort:
         """A client with that pair. `on_answer` is told of each of its answers that is no success."""
         ...
+
+
+Shown = tuple[AccountView, KeyPermissions]
+Check = Callable[[AccountPort], Awaitable[Shown]]
+"""What is asked of the venue about one pair. Raises VenueSaid."""
+
+
+async def look_up(account: AccountPort) -> Shown:
+    return await account.account(), await account.key_permissions()
+
+
+async def _ask_at_once(check: Check, account: AccountPort) -> Shown:
+    return await check(account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +75,17 @@ class KeyRing:
         is_key_refused: Callable[[Answer], bool],
         network: Network,
         clock: Clock,
+        ask: Callable[[Check, AccountPort], Awaitable[Shown]] = _ask_at_once,
         account_id: str = "",
         first_seen_ns: Callable[[str, int], int] = lambda _fingerprint, now_ns: now_ns,
     ) -> None:
         """`account_id`: the account of the book, if known: a key of another one is refused from the start.
 
+        `ask` carries out a check when the venue's rate limits and its word allow it.
         `first_seen_ns` answers when a fingerprint was first seen, given the present time: a store may remember it.
         """
         self._folder, self._build, self._is_key_refused = folder, build, is_key_refused
-        self._network, self._clock = network, clock
+        self._network, self._clock, self._ask = network, clock, ask
         self._account_id, self._first_seen_ns = account_id, first_seen_ns
         self._in_use: _InUse | None = None
         self._problem = "the credentials have not been read yet"
@@ -96,15 +118,6 @@ class KeyRing:
             reason=self._told.reason.value,
             message=self._told.message,
         )
-
-    def reject(self, reason: str) -> None:
-        """The venue does not take the key in use any more. It is checked again soon: the answer may be an old key's."""
-        if self._in_use is None or self._problem:
-            return
-        fingerprint = self._in_use.keys.fingerprint
-        self._problem = f"the venue does not take the key {fingerprint} any more: {reason}"
-        self._next_recheck_ns = 0
-        self._tell(Verdict(KeyReason.CREDENTIALS_REJECTED, f"{self._problem}; put a new one into the Secret"))
 
     async def run(self, on_change: Callable[[], None]) -> None:
         """Reads and checks until cancelled; `on_change` is called when what can be asked here has changed."""
@@ -164,28 +177,31 @@ class KeyRing:
 
     async def _recheck(self, in_use: _InUse) -> None:
         """The pair in use: soon after the venue refused it, else now and then, because its permissions may change."""
+        had_problem = bool(self._problem)
         verdict, _ = await self._check(in_use.account)
+        if verdict.is_accepted and self._problem and not had_problem:
+            return  # refused while it was asked: that is the newer word, and it is asked again at the next look
         if verdict.is_accepted:
             self._problem = ""
             self._tell(verdict)
         elif verdict.reason is not KeyReason.CHECK_FAILED and not self._problem:
             self._problem = f"the key {in_use.keys.fingerprint} may not be used any more: {verdict.message}"
             self._tell(Verdict(verdict.reason, self._problem))
-        self._next_recheck_ns = self._after(RECHECK_SECONDS if self._problem else REVIEW_SECONDS)
+        seconds = RECHECK_SECONDS if self._problem else REVIEW_SECONDS
+        self._next_recheck_ns = self._after(max(seconds, verdict.patience_seconds))
 
     async def _check(self, account: AccountPort) -> tuple[Verdict, str]:
         expected = self.account_id or self._account_id
         try:
-            view = await account.account()
-            verdict = judge(view, await account.key_permissions(), network=self._network, account_id=expected)
+            view, permissions = await self._ask(look_up, account)
         except VenueSaid as said:
             return judge_answer(said.answer, is_key_refused=self._is_key_refused(said.answer)), ""
-        return verdict, view.account_id
+        return judge(view, permissions, network=self._network, account_id=expected), view.account_id
 
     def _refuse(self, keys: Keys, verdict: Verdict) -> None:
         self._refused = keys
-        is_unasked = verdict.reason is KeyReason.CHECK_FAILED
-        self._next_try_ns = self._after(POLL_SECONDS if is_unasked else RECHECK_SECONDS)
+        seconds = POLL_SECONDS if verdict.reason is KeyReason.CHECK_FAILED else RECHECK_SECONDS
+        self._next_try_ns = self._after(max(seconds, verdict.patience_seconds))
         message = f"the key {keys.fingerprint} is refused: {verdict.message}{self._kept()}"
         if self._in_use is None:
             self._problem = message
@@ -196,8 +212,11 @@ class KeyRing:
 
     def _hear(self, keys: Keys, answer: Answer) -> None:
         """Of a client of ours. Candidates and keys that were let go are no news."""
-        if self._in_use is not None and self._in_use.keys == keys and self._is_key_refused(answer):
-            self.reject(str(answer))
+        if self._in_use is None or self._in_use.keys != keys or self._problem or not self._is_key_refused(answer):
+            return
+        self._problem = f"the venue does not take the key {keys.fingerprint} any more: {answer}"
+        self._next_recheck_ns = 0
+        self._tell(Verdict(KeyReason.CREDENTIALS_REJECTED, f"{self._problem}; put a new one into the Secret"))
 
     def _tell(self, verdict: Verdict) -> None:
         """Once a change."""

@@ -13,6 +13,8 @@ FILES = ("apiKey", "apiSecret")
 """Each a file of that name in the mounted directory."""
 MAX_BYTES = 16_384
 """A file that is longer holds no key."""
+SERVER_ERROR_SECONDS = 60.0
+"""The longest that a check waits after an error of the venue's servers, whatever they ask for."""
 _UNREADABLE_ALLOWED = frozenset({Network.TESTNET, Network.SANDBOX})
 """No real money, and Binance's testnet has no permissions to read."""
 
@@ -55,6 +57,8 @@ class Verdict:
     reason: KeyReason
     message: str = ""
     """What a person does about it."""
+    patience_seconds: float = field(default=0.0, compare=False)
+    """How long the venue asked not to be asked again."""
 
     @property
     def is_accepted(self) -> bool:
@@ -96,4 +100,8 @@ def judge_answer(answer: Answer, *, is_key_refused: bool) -> Verdict:
     """Of a check that got no success."""
     if is_key_refused:
         return Verdict(KeyReason.CREDENTIALS_REJECTED, f"the venue does not take it: {answer}")
-    return Verdict(KeyReason.CHECK_FAILED, f"the venue could not be asked, which is tried again: {answer}")
+    seconds = answer.retry_after_seconds or 0.0
+    if answer.http_status >= 500:  # a proxy's word, perhaps of an hour: without a key not even a cancel leaves
+        seconds = min(seconds, SERVER_ERROR_SECONDS)
+    message = f"the venue could not be asked, which is tried again: {answer}"
+    return Verdict(KeyReason.CHECK_FAILED, message, patience_seconds=seconds)

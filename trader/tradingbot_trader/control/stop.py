@@ -21,6 +21,7 @@ from tradingbot_trader.control.timestamps import rfc3339
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.orders.machine import Order
 from tradingbot_trader.orders.order import OrderState, OrderType, Purpose, TimeInForce
+from tradingbot_trader.orders.protection import PROTECTIVE
 
 _log = structlog.get_logger("stop")
 _RESULT = {
@@ -47,8 +48,8 @@ class Stop:
         self._released: set[str] = set(desk.store.released_latch_ids())
         self._touched: dict[str, Order] = {}
         self._sold: set[str] = set()
-        self._ended: dict[str, StoppedOrder] = {}
-        """Results that do not change any more: the store is read once for each order, not at each tick."""
+        self._ended: dict[tuple[str, int], StoppedOrder] = {}
+        """By order and how often it was revived. The store is read once for each, not at each tick."""
         if self.latch is not None:
             self._recall(self.latch)
 
@@ -104,7 +105,7 @@ class Stop:
             self.latch = latch.model_copy(update={"acknowledged_at": rfc3339(self._clock.now_ns())})
         for reported in latch.orders:
             order = self._desk.store.find_order(self._desk.store.book, reported.client_order_id)
-            if order is not None:
+            if order is not None and reported.reason != PROTECTIVE:
                 self._touched[order.client_order_id] = order
 
     def _to_cancel(self) -> list[Order]:
@@ -114,7 +115,13 @@ class Stop:
         orders = self._desk.open_orders(entries_only=action is StopAction.REDUCE_ONLY)
         if action is StopAction.FLATTEN:
             return [order for order in orders if not _sells_at_once(order)]
-        return orders
+        return [order for order in orders if order.intent.purpose is not Purpose.PROTECT]
+
+    def _kept(self) -> list[Order]:
+        """Protective stops, unless everything is to be sold: they take risk off when nobody is there to do it."""
+        if self.latch is None or self.latch.action is StopAction.FLATTEN:
+            return []
+        return [order for order in self._desk.open_orders() if order.intent.purpose is Purpose.PROTECT]
 
     def _is_flat_enough(self) -> bool:
         return self.latch is None or self.latch.action is not StopAction.FLATTEN or self._is_flat()
@@ -171,7 +178,9 @@ class Stop:
     def _report(self, *, done: bool) -> bool:
         if self.latch is None:
             return False
-        results = [self._result(order) for order in self._touched.values()]
+        kept = {order.client_order_id: order for order in self._kept()}
+        results = [_kept_result(order) for order in kept.values()]
+        results += [self._result(order) for order_id, order in self._touched.items() if order_id not in kept]
         ledger = self._desk.engine.ledger
         update = {
             "orders": results[:MAX_REPORTED_ORDERS],
@@ -204,9 +213,10 @@ class Stop:
 
     def _result(self, order: Order) -> StoppedOrder:
         order_id = order.client_order_id
-        is_settled = order_id not in self._desk.engine.orders and order_id not in self._desk.revived
-        if is_settled and order_id in self._ended:
-            return self._ended[order_id]
+        is_settled = order_id not in self._desk.engine.orders
+        key = order_id, self._desk.revived[order_id]
+        if is_settled and key in self._ended:
+            return self._ended[key]
         now = self._desk.find(order_id) or order
         result = StoppedOrder(
             client_order_id=order_id,
@@ -216,7 +226,7 @@ class Stop:
             reason=now.reason,
         )
         if is_settled and not now.state.is_open:
-            self._ended[order_id] = result
+            self._ended[key] = result
         return result
 
     def _write(self, latch: Latch, kind: AuditKind | None) -> bool:
@@ -232,3 +242,13 @@ def _sells_at_once(order: Order) -> bool:
     """An exit that cannot rest: it does what Flatten is for, and ends by itself."""
     at_once = order.intent.type is OrderType.MARKET or order.intent.time_in_force is TimeInForce.IOC
     return order.intent.purpose is Purpose.EXIT and at_once
+
+
+def _kept_result(order: Order) -> StoppedOrder:
+    return StoppedOrder(
+        client_order_id=order.client_order_id,
+        symbol=order.intent.symbol,
+        side=order.intent.side.value,
+        result="Remaining",
+        reason=PROTECTIVE,
+    )

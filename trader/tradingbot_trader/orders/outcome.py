@@ -68,6 +68,8 @@ class Row:
     action: Action = Action.NONE
     is_venue_fault: bool = False
     """Counts as a failure of the venue, in the breaker of its API."""
+    is_ordinary: bool = False
+    """The market moved, and nobody is wrong: no sign of a storm, however often it comes."""
     source: str
     """Where it stands in the venue's documentation, or that it is not verified."""
 
@@ -99,6 +101,10 @@ class Meaning:
     is_venue_fault: bool
     row: Row | None
     """Where it was read. None: a success, or an answer that nobody has described."""
+
+    @property
+    def is_ordinary(self) -> bool:
+        return self.row is not None and self.row.is_ordinary
 
 
 SUCCESS = Meaning(Outcome.CONFIRMED, Action.NONE, is_venue_fault=False, row=None)

@@ -55,6 +55,7 @@ class Draft:
     price: Decimal
     reason: str
     type: OrderType = OrderType.LIMIT
+    stop_price: Decimal | None = None
 
     def to_intent(self, client_order_id: str, *, book: BookName, now_ns: int) -> Intent:
         return Intent(
@@ -69,6 +70,7 @@ class Draft:
             price=self.price,
             created_ns=now_ns,
             reason=self.reason,
+            stop_price=self.stop_price,
         )
 
 
@@ -104,7 +106,7 @@ def size_entry(target: Target, seen: Observed, limits: Limits) -> Draft | NoOrde
     """Buy what is missing to the target, as far as every limit that depends on size has room now."""
     if not seen.price:
         return NoOrder(NoOrderReason.NO_PRICE)
-    if seen.selling_base > 0:
+    if seen.selling_base > seen.protecting_base:
         return NoOrder(NoOrderReason.EXIT_OPEN)
     price = _entry_price(target, seen, limits)
     if price is None:

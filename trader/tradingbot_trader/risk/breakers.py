@@ -41,7 +41,7 @@ class BreakerSettings:
     venue_probe_seconds: int = 10
     """After so long without an answer to the probe, another may be sent: the longest that a request may take."""
     rejects: int = 5
-    """So many new orders that the venue refused,"""
+    """So many new orders that the venue refused, those aside of which the table says that the market moved,"""
     reject_window_seconds: int = 60
     """within this time, stop new risk."""
     reject_quiet_seconds: int = 300
@@ -299,7 +299,7 @@ class Breakers:
         """Of each answer, with outcome.SUCCESS for the good ones. The trip that it caused, for the audit."""
         trip = self.venue.on_answer(operation, is_failure=meaning.is_venue_fault, now_ns=now_ns)
         is_refusal = operation is Operation.PLACE and meaning.outcome is Outcome.REJECTED
-        if trip is None and is_refusal and not meaning.is_venue_fault:
+        if trip is None and is_refusal and not meaning.is_venue_fault and not meaning.is_ordinary:
             trip = self.rejects.on_reject(now_ns)
         return self._record(trip)
 

@@ -52,7 +52,14 @@ _20XX = "Error codes, -20xx"
 _MESSAGES = "Error codes, Messages for -1010, -2010 and -2011"
 
 
-def _order_refused(text: str, action: Action, *, source: str = _MESSAGES, is_venue_fault: bool = False) -> Row:
+def _order_refused(
+    text: str,
+    action: Action,
+    *,
+    source: str = _MESSAGES,
+    is_venue_fault: bool = False,
+    is_ordinary: bool = False,
+) -> Row:
     """-2010 says no only together with its words: with "Duplicate order sent." it says yes."""
     return Row(
         operations=PLACE,
@@ -62,6 +69,7 @@ def _order_refused(text: str, action: Action, *, source: str = _MESSAGES, is_ven
         outcome=Outcome.REJECTED,
         action=action,
         is_venue_fault=is_venue_fault,
+        is_ordinary=is_ordinary,
         source=source,
     )
 
@@ -182,7 +190,7 @@ TABLE = OutcomeTable(
         ),
         _order_refused("market is closed", Action.WAIT),
         _order_refused("insufficient balance", Action.RECONCILE),
-        _order_refused("would immediately match and take", Action.NONE),
+        _order_refused("would immediately match and take", Action.NONE, is_ordinary=True),  # post-only, and it crossed
         _order_refused("would trigger immediately", Action.NONE),
         _order_refused("unsupported order combination", Action.NONE),
         _order_refused("order book liquidity is less than", Action.NONE),
