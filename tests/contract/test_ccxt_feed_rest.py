@@ -17,7 +17,8 @@ from aiohttp import web
 from tradingbot_api.spec import ExchangeId, Network, Timeframe
 from tradingbot_sandbox.venues.process import VenueProcess, running_venue
 from tradingbot_trader.clock import SystemClock
-from tradingbot_trader.market.instrument import Instrument
+from tradingbot_trader.market.instrument import Instrument, PriceBand
+from tradingbot_trader.orders.budget import Counts, RateBudget, RateLimit
 from tradingbot_trader.venues import binance
 from tradingbot_trader.venues.ccxt_port import RATE_LIMIT_PAUSE_SECONDS, build_market_data
 from tradingbot_trader.venues.port import MarketDataPort, UnknownSymbol, VenueRefused, VenueUnavailable
@@ -51,6 +52,23 @@ async def raw(venue: VenueProcess, path: str, **query: str) -> Any:
         return await answer.json()
 
 
+async def test_rate_limits_of_the_venue_reach_the_budget(venue: VenueProcess) -> None:
+    budget = RateBudget([])
+    made = build_market_data(
+        ExchangeId.BINANCE,
+        Network.SANDBOX,
+        clock=SystemClock(),
+        rest_url=venue.rest_url,
+        stream_url="ws://127.0.0.1:9/ws",
+        on_rate_limits=budget.learn_limits,
+    )
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await made.load_instruments(["BTC/USDT"])
+        await made.close()
+    assert RateLimit(Counts.WEIGHT, 60, 6_000) in budget.limits
+    assert RateLimit(Counts.ORDERS, 10, 100) in budget.limits
+
+
 async def test_instruments_carry_the_venues_filters_exactly(port: MarketDataPort) -> None:
     instruments = await port.load_instruments(["ETH/USDT", "BTC/USDT"])
     assert list(instruments) == ["ETH/USDT", "BTC/USDT"]
@@ -64,6 +82,10 @@ async def test_instruments_carry_the_venues_filters_exactly(port: MarketDataPort
         min_quantity_base=Decimal("0.00001"),
         max_quantity_base=instruments["BTC/USDT"].max_quantity_base,
         min_notional_quote=Decimal(5),
+        max_notional_quote=Decimal(9000000),
+        max_price=Decimal(1000000),
+        buy_band=PriceBand(Decimal("0.2"), Decimal(5)),
+        sell_band=PriceBand(Decimal("0.2"), Decimal(5)),
     )
 
 

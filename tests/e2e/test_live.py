@@ -23,7 +23,7 @@ import pytest
 from support.stack import Stack, build_bot
 
 BALANCES = {"USDT": "10000"}
-RESTING = {"fast": 4, "slow": 12, "rsiPeriod": 0, "entryOffsetPercent": "1.5"}
+RESTING = {"fast": 3, "slow": 7, "rsiPeriod": 0, "entryOffsetPercent": "1.5"}
 """Slow enough that an entry rests for some candles before the strategy takes it back."""
 START_SECONDS = 120.0
 """For all bots of the fixture at once, on a busy machine: each is a paper pod first, then a live one."""

@@ -21,6 +21,7 @@ from tradingbot_trader.clock import SystemClock
 from tradingbot_trader.control.configuration import ConfigRefused
 from tradingbot_trader.control.kube import KubernetesApi
 from tradingbot_trader.metrics import Metrics
+from tradingbot_trader.orders.budget import RateBudget
 from tradingbot_trader.orders.order import BookName
 from tradingbot_trader.session import Session, Settings
 from tradingbot_trader.venues.port import Addresses, AddressRefused, MarketDataPort, UnsupportedExchange
@@ -127,12 +128,13 @@ async def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     clock, metrics = SystemClock(), Metrics()
-    market = _build_market(settings, clock, addresses)
+    budget = RateBudget()
+    market = _build_market(settings, clock, addresses, budget)
     live = None
     if keys_dir is not None:
         from tradingbot_trader.live_binance import build_live  # as the market: it costs a second
 
-        live = build_live(settings.exchange, settings.network, addresses, keys_dir)
+        live = build_live(settings.exchange, settings.network, addresses, keys_dir, budget=budget)
     kube = KubernetesApi(namespace=settings.namespace, name=settings.name, service_account_dir=service_account_dir)
     session = Session(
         settings,
@@ -157,7 +159,9 @@ async def _run(
         await kube.close()
 
 
-def _build_market(settings: Settings, clock: SystemClock, addresses: Addresses) -> MarketDataPort | ConfigRefused:
+def _build_market(
+    settings: Settings, clock: SystemClock, addresses: Addresses, budget: RateBudget
+) -> MarketDataPort | ConfigRefused:
     from tradingbot_trader.venues.ccxt_port import build_market_data  # after --help: it costs a second
 
     try:
@@ -167,6 +171,7 @@ def _build_market(settings: Settings, clock: SystemClock, addresses: Addresses) 
             clock=clock,
             rest_url=addresses.rest_url,
             stream_url=addresses.stream_url,
+            on_rate_limits=budget.learn_limits,
         )
     except (UnsupportedExchange, AddressRefused) as error:
         return ConfigRefused(ConfigReason.UNSUPPORTED_EXCHANGE, str(error))

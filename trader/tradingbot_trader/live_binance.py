@@ -35,11 +35,13 @@ def build_live(
     transport: Transport | None = None,
     connect: Connect | None = None,
     random: Callable[[], float] = system_random.random,
+    budget: RateBudget | None = None,
 ) -> BuildLive:
     """`transport` and `connect` stand in for the network. Raises UnsupportedExchange or AddressRefused when called."""
 
+    budget = budget or RateBudget()
+
     def build(around: Surroundings) -> LiveExecution:
-        budget = RateBudget()
 
         def symbol_of(venue_symbol: str) -> str:
             """An own order is never known by the venue's name: its fills would be another market's. All our markets are

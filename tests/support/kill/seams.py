@@ -61,7 +61,7 @@ def _names_of(kind: str, data: Mapping[str, Any]) -> list[str]:
     match kind:
         case "OrderApproved":
             # The stop that protects what was bought comes by itself, and is no order of the strategy's.
-            return ["intent" if data["intent"]["purpose"] == "Entry" else "protection"]
+            return ["intent" if data["purpose"] == "Entry" else "protection"]
         case "Adopted":
             return ["adopted"]
         case "Fill":

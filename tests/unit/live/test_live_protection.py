@@ -253,6 +253,7 @@ def test_end_of_the_process_leaves_it_though_a_larger_one_would_be_better(tmp_pa
         stage.fill(price="99")
         await stage.clock.sleep(10)
         assert stage.held() > before + D("0.002")
+        assert stop.client_id not in {call.client_order_id for call in stage.wire.calls if call.kind == "cancel"}
         stage.wire.let_go()
         await draining
         assert not any(stage.order(entry.client_order_id).state.is_open for entry in entries if entry)

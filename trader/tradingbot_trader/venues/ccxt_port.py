@@ -59,8 +59,12 @@ def build_market_data(
     stream_url: str | None = None,
     random: Callable[[], float] = system_random.random,
     settings: FeedSettings | None = None,
+    on_rate_limits: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None,
 ) -> MarketDataPort:
-    """The adapter of an exchange. Raises UnsupportedExchange or AddressRefused. Opens nothing yet."""
+    """The adapter of an exchange. Raises UnsupportedExchange or AddressRefused. Opens nothing yet.
+
+    `on_rate_limits` is told what the venue says of its limits, whenever its rules are loaded.
+    """
     if exchange_id is not ExchangeId.BINANCE:
         raise UnsupportedExchange(f"this version trades on binance; {exchange_id.value} comes with a later one")
     return CcxtMarketData(
@@ -69,6 +73,7 @@ def build_market_data(
         clock=clock,
         random=random,
         settings=settings,
+        on_rate_limits=on_rate_limits,
     )
 
 
@@ -105,6 +110,7 @@ class CcxtMarketData:
         clock: Clock,
         random: Callable[[], float],
         settings: FeedSettings | None = None,
+        on_rate_limits: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None,
     ) -> None:
         self._errors = ccxt.errors
         # What a send into a dying connection raises, ccxt hands on as it is.
@@ -114,7 +120,9 @@ class CcxtMarketData:
         self._clock = clock
         self._feed = Feed(self._connect, clock=clock, random=random, settings=settings)
         self._session: aiohttp.ClientSession | None = None
+        self._on_rate_limits = on_rate_limits
         self._rest = self._new_exchange(is_stream=False)
+        self._rest.enableLastJsonResponse = True  # for the rate limits beside the markets, which ccxt leaves out
         self._instruments: dict[str, Instrument] = {}
         self._markets: dict[str, Any] = {}
         """The same in ccxt's own form."""
@@ -194,6 +202,7 @@ class CcxtMarketData:
         """Of those that the venue lists. It refuses a question about many for one, and does not say for which."""
         try:
             markets = await self._rest.fetch_markets(binance.markets_query(symbols))
+            self._on_rate_limits((self._rest.last_json_response or {}).get("rateLimits") or ())
         except self._errors.BaseError as error:
             if not binance.is_unknown_symbol(str(error)):
                 raise
