@@ -22,6 +22,7 @@ from tradingbot_trader.driver import Driver
 from tradingbot_trader.market.events import Book, Candle, FeedChange, FeedGap, FeedState, Trade
 from tradingbot_trader.metrics import Metrics
 from tradingbot_trader.strategy.base import BaseStrategy, Parameters, Target
+from tradingbot_trader.venues.turns import PER_TURN
 
 SECOND = NS
 BACK_WITHIN_SECONDS = 120.0
@@ -278,7 +279,7 @@ def test_candle_in_which_frames_overflowed_is_the_venues_own_and_not_made_of_the
             await market.clock.sleep(3)
             counters = market.port.counters
             assert counters.dropped == counters.missing
-            assert 0 <= counters.dropped - 3 * (burst - 120) <= 3, "a trade of the tape's own may fall into a burst"
+            assert 0 <= counters.dropped - 3 * (burst - PER_TURN - 20) <= 3, "a trade of the tape's own may fall into a burst"
             assert len(market.tape.lines) == 1
             market.check_numbers()
             market.check_candles()
