@@ -56,7 +56,8 @@ def test_filters_become_an_instrument() -> None:
         (
             {
                 "PERCENT_PRICE_BY_SIDE": {
-                    "bidMultiplierUp": "1.2", "bidMultiplierDown": "0.2", "askMultiplierUp": "5", "askMultiplierDown": "0.8"
+                    "bidMultiplierUp": "1.2", "bidMultiplierDown": "0.2",
+                    "askMultiplierUp": "5", "askMultiplierDown": "0.8",
                 }
             },
             PriceBand(Decimal("0.2"), Decimal("1.2")),

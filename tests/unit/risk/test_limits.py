@@ -343,6 +343,8 @@ def test_entry_by_a_stop_loss_is_denied() -> None:
         ({"sell_band": PriceBand(Decimal("1.001"), Decimal("1.1"))}, None),
     ],
 )
-def test_what_the_venues_filters_would_refuse_is_refused_here(rules: dict[str, Any], reason: DenialReason | None) -> None:
+def test_what_the_venues_filters_would_refuse_is_refused_here(
+    rules: dict[str, Any], reason: DenialReason | None
+) -> None:
     desk = engine(instruments={BTC: instrument(**rules)})
     assert reasons(intent(), desk) == ([reason] if reason else [])
