@@ -316,7 +316,8 @@ class Reconciliation(ApiModel):
     tolerance: NonNegative = Decimal("0.00001")
     """Difference that is not a mismatch, relative to the position; never below one lot step."""
     on_mismatch: StopAction = StopAction.REDUCE_ONLY
-    """What a mismatch does."""
+    """What a mismatch does, beside holding back new risk until the books agree. CancelOrders and Flatten both cancel
+    all own orders, and neither sells: what is held is the very thing that is not known."""
 
 
 class Notifications(ApiModel):

@@ -193,7 +193,8 @@ class ReconciliationReport(ApiModel):
     )
     """The assets that were compared, those that differ first; at most 20."""
     orphans: Annotated[int, Field(ge=0)] = 0
-    """Orders and trades on the account that are not this bot's. They are reported, and left alone."""
+    """Orders and trades on the account that are not this bot's and were found since the comparison before. They are
+    reported, and left alone; what they moved stays in `deltas` until somebody records it."""
 
 
 class BreakersReport(ApiModel):

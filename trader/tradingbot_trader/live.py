@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from functools import partial
 from typing import Protocol
 
 import structlog
@@ -21,6 +20,7 @@ from tradingbot_trader.control.state import Cause
 from tradingbot_trader.control.timestamps import rfc3339
 from tradingbot_trader.errors import RefuseToStart, StopTrading
 from tradingbot_trader.execution import Surroundings
+from tradingbot_trader.keeper import Keeper
 from tradingbot_trader.market.events import Book, FeedChange, FeedState, Trade
 from tradingbot_trader.orders.budget import RateBudget
 from tradingbot_trader.orders.gateway import AnswerPolicy, Hooks, LiveGateway
@@ -29,10 +29,10 @@ from tradingbot_trader.orders.outcome import Action
 from tradingbot_trader.orders.reconcile import Report, Result, ledger_effect
 from tradingbot_trader.orders.recovery import Recovery, Scope
 from tradingbot_trader.orders.snapshot import Place
-from tradingbot_trader.risk.breakers import Breakers, BreakerTrip, TripKind
+from tradingbot_trader.risk.breakers import Breakers, TripKind
 from tradingbot_trader.risk.limits import Limits
 from tradingbot_trader.status import AccountNews, build_reconciliation, fingerprint
-from tradingbot_trader.venues.account import AccountPort, Answer, ExecutionReport, Operation
+from tradingbot_trader.venues.account import AccountPort, Answer, ExecutionReport
 
 _log = structlog.get_logger("live")
 NS = 1_000_000_000
@@ -82,10 +82,7 @@ class LiveExecution:
         self._desk, self._clock = around.desk, around.clock
         store = self._desk.store
         self.breakers = Breakers.from_counters(store.counters(store.book))
-        self._breakers_written = self.breakers.to_counters()
-        self._trips_told = 0
         self._is_stream_up = False
-        self._breakers_told: object = None
         self._claim_refused = self._claim_unwritten = ""
         self._is_claimed = False
         self._opening: Mapping[str, Decimal] | None = None
@@ -117,6 +114,14 @@ class LiveExecution:
             interval_seconds=self._interval_seconds,
             on_report=self._on_report,
             on_trip=self._trip,
+        )
+        self._keeper = Keeper(
+            self._desk,
+            self.breakers,
+            keys,
+            around.clock,
+            on_change=around.on_change,
+            probe=lambda: self.recovery.ask("the venue's breaker asks for a probe", is_urgent=True),
         )
 
     @property
@@ -220,9 +225,9 @@ class LiveExecution:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keys.run(self._around.on_change))
+            tasks.create_task(self._keys.run(self._keeper.on_keys))
             tasks.create_task(self._follow_account())
-            tasks.create_task(self._watch_breakers())
+            tasks.create_task(self._keeper.run())
             try:
                 await self.gateway.run()
             finally:
@@ -313,22 +318,6 @@ class LiveExecution:
             self.recovery.require("the account's stream is back", is_urgent=True)
         self._around.on_change()
 
-    async def _watch_breakers(self) -> None:
-        """What the breakers know is made durable, and each trip is told once."""
-        while True:
-            counters = self.breakers.to_counters()
-            if counters != self._breakers_written:
-                trips = self.breakers.trips[self._trips_told :]
-                if self._desk.record(partial(_put_breakers, counters=counters, trips=trips)):
-                    self._breakers_written, self._trips_told = counters, self._trips_told + len(trips)
-            told = (self.breakers.open_kinds(self._clock.now_ns()), self.breakers.total_trips)
-            if told != self._breakers_told:  # what they count meanwhile is no news to anybody
-                self._breakers_told = told
-                self._around.on_change()
-            if self.breakers.may_probe(Operation.QUERY, self._clock.now_ns()):
-                self.recovery.ask("the venue's breaker asks for a probe", is_urgent=True)
-            await self._clock.sleep(TICK_SECONDS)
-
     # Hooks of the gateway
 
     def _may_place(self, intent: Intent) -> str:
@@ -392,9 +381,3 @@ class LiveExecution:
     def _interval_seconds(self) -> float:
         configuration = self._around.configuration()
         return 3600.0 if configuration is None else configuration.spec.reconciliation.interval / NS
-
-
-def _put_breakers(tx: Transaction, *, counters: Mapping[str, str], trips: Iterable[BreakerTrip]) -> None:
-    tx.put_counters(counters)
-    for trip in trips:
-        tx.put_audit(AuditKind.BREAKER_TRIPPED, {"trip": trip})

@@ -122,7 +122,7 @@ class World:
         self._crashes = list(plan.crashes)
         self._since: dict[str, float] = {}
         self._owed: list[tuple[str, Decimal]] = []
-        self._started_at = 0
+        self._started_at = self._spoken_before = 0
 
     async def play(self) -> Outcome:
         """From the first life to rest, and the verdict. Raises Violation."""
@@ -170,7 +170,7 @@ class World:
         self._crash, self._line = crash, self.venue.new_line(self.lives, crash)
         self._disk = CrashingDisk(crash)
         self._stopping = asyncio.Event()
-        self._started_at = len(self.venue.sent)
+        self._started_at, self._spoken_before = len(self.venue.sent), len(self.kube.statuses)
         market = SimMarketData(self.venue, self._line, self.draw)
         live = build_live(
             ExchangeId.BINANCE,
@@ -385,8 +385,9 @@ class World:
             self._report(f"the trader does not trade again: {why}")
 
     def _says(self, state: str) -> bool:
-        trader = self.kube.trader
-        return trader.get("state") == state and trader.get("startedAt") is not None and not self._crashed.is_set()
+        """Of this life: the last word of the one before still stands in the status."""
+        has_spoken = len(self.kube.statuses) > self._spoken_before
+        return has_spoken and self.kube.trader.get("state") == state and not self._crashed.is_set()
 
     def _is_stopped(self) -> bool:
         latch = self.kube.trader.get("latch") or {}

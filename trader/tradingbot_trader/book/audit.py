@@ -49,7 +49,6 @@ class AuditKind(StrEnum):
     MISMATCH = "Mismatch"
     ORPHAN = "Orphan"
     ADOPTED = "Adopted"
-    PRESUMED_ABSENT = "PresumedAbsent"
     BREAKER_TRIPPED = "BreakerTripped"
     BREAKER_CLOSED = "BreakerClosed"
     CREDENTIALS_CHANGED = "CredentialsChanged"

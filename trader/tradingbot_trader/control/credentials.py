@@ -208,7 +208,10 @@ class KeyRing:
         self._tell(Verdict(verdict.reason, message))
 
     def _kept(self) -> str:
-        return f"; the key {self._in_use.keys.fingerprint} stays in use" if self._in_use else ""
+        if self._in_use is None:
+            return ""
+        name = f"the key {self._in_use.keys.fingerprint}"
+        return f"; {name} stays in use" if not self._problem else f"; {name} cannot be used either"
 
     def _hear(self, keys: Keys, answer: Answer) -> None:
         """Of a client of ours. Candidates and keys that were let go are no news."""
