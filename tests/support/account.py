@@ -245,9 +245,10 @@ class FakeAccount(AccountPort):
 
         return await self._read("find_order_by_venue_id", look, venue_order_id)
 
-    async def open_orders(self) -> tuple[OrderSnapshot, ...]:
+    async def open_orders(self, symbol: str | None = None) -> tuple[OrderSnapshot, ...]:
         def look() -> tuple[OrderSnapshot, ...]:
-            return () if self.is_hiding else tuple(each for each in self.orders.values() if each.state.is_open)
+            shown = (each for each in self.orders.values() if each.state.is_open and symbol in (None, each.symbol))
+            return () if self.is_hiding else tuple(shown)
 
         return await self._read("open_orders", look)
 

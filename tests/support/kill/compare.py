@@ -81,7 +81,7 @@ def _orders(truth: Raw, reader: StoreReader, bot: str) -> Iterable[str]:
 
 def _is_protective(order: Raw) -> bool:
     """A stop-loss stays at the venue when the trader ends: it is what protects the position then."""
-    return order["side"] == "SELL" and order["type"] == "STOP_LOSS_LIMIT"
+    return (order["side"], order["type"]) == ("SELL", "STOP_LOSS_LIMIT")
 
 
 def _remaining(order: Raw) -> Decimal:

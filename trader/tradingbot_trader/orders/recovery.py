@@ -202,7 +202,7 @@ class Recovery:
             await self._sighting.ask_for_fills(order_id)
             return None if self._is_clear(order_id) else doubt
         await self._sighting.catch_up(order.intent.symbol)
-        is_shown = order_id in await self._sighting.ask_for_open_orders()
+        is_shown = order_id in await self._sighting.ask_for_open_orders(order.intent.symbol)
         now = self._desk.engine.orders.get(order_id)
         if now is None or is_shown:
             return None if now is None else doubt

@@ -28,8 +28,8 @@ from tradingbot_trader.venues.account import OrderSnapshot, VenueTrade
 _log = structlog.get_logger("recovery")
 MOST_PAGES = 1_000
 """Of an account's history: a million trades of one symbol at Binance's thousand a page."""
-OPEN_ORDERS_WEIGHT, PAGE_WEIGHT, QUERY_WEIGHT = 80, 20, 4
-"""Binance's request weights: openOrders without a symbol, myTrades and allOrders, one order."""
+OPEN_ORDERS_WEIGHT, ONE_SYMBOL_WEIGHT, PAGE_WEIGHT, QUERY_WEIGHT = 80, 6, 20, 4
+"""Binance's request weights: openOrders without and with a symbol, myTrades and allOrders, one order."""
 MOST_FOREIGN_REMEMBERED = 10_000
 """Other people's orders that were told of; beyond that the oldest may be told of again."""
 _REFUSED = frozenset({OrderState.REJECTED, OrderState.DENIED})
@@ -114,9 +114,10 @@ class Sighting:
         self.take(snapshot)
         return True
 
-    async def ask_for_open_orders(self) -> frozenset[str]:
-        """All of the account: ours are taken, others reported. The client order ids that are shown."""
-        found = await self._gateway.ask(lambda a: a.open_orders(), weight=OPEN_ORDERS_WEIGHT)
+    async def ask_for_open_orders(self, symbol: str | None = None) -> frozenset[str]:
+        """Of one symbol, or of the account: ours are taken, others reported. The client order ids that are shown."""
+        weight = OPEN_ORDERS_WEIGHT if symbol is None else ONE_SYMBOL_WEIGHT
+        found = await self._gateway.ask(lambda a: a.open_orders(symbol), weight=weight)
         for snapshot in found:
             if is_own(snapshot.client_order_id, self._bot):
                 self.take(snapshot)

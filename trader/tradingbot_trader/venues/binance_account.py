@@ -131,6 +131,10 @@ def trades_params(symbol: str, trade_id: str) -> Params:
     return {"symbol": binance.venue_symbol(symbol), "fromId": trade_id, "limit": str(PAGE)}
 
 
+def open_orders_params(symbol: str | None) -> Params:
+    return {} if symbol is None else {"symbol": binance.venue_symbol(symbol)}
+
+
 def order_trades_params(symbol: str, venue_order_id: str, trade_id: str) -> Params:
     name = binance.venue_symbol(symbol)
     return {"symbol": name, "orderId": venue_order_id, "fromId": trade_id, "limit": str(PAGE)}

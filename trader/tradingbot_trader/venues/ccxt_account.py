@@ -179,8 +179,12 @@ class CcxtAccount(AccountPort):
             words.FIND, lambda: words.order_params(symbol, venue_order_id=venue_order_id), self._read_order
         )
 
-    async def open_orders(self) -> tuple[OrderSnapshot, ...]:
-        return await self._ask(words.OPEN_ORDERS, dict, lambda raw: orders.parse_orders(raw, self._symbol_of))
+    async def open_orders(self, symbol: str | None = None) -> tuple[OrderSnapshot, ...]:
+        return await self._ask(
+            words.OPEN_ORDERS,
+            lambda: words.open_orders_params(symbol),
+            lambda raw: orders.parse_orders(raw, self._symbol_of),
+        )
 
     async def orders_since(self, symbol: str, venue_order_id: str) -> tuple[OrderSnapshot, ...]:
         return await self._ask(

@@ -132,9 +132,11 @@ class BinanceFaults:
         """Let the venue do what is asked of it, with what the fate puts in its way. `call` gets the venue's time."""
         self._now_ns, self._most_taken_base = now_ns, fate.most_taken_base
         try:
-            return call(self.venue_now_ns(now_ns))
+            answer = call(self.venue_now_ns(now_ns))
         finally:
             self._most_taken_base = None
+        self._note_hidden(answer, now_ns)
+        return answer
 
     def finish(self, request: Request, fate: Fate, answer: Answer | None, now_ns: int) -> RawAnswer:
         """What the client is told. `answer`: the venue's own; None: it was not asked."""
@@ -229,15 +231,20 @@ class BinanceFaults:
                 if what.addresses is not None:
                     key.addresses = frozenset(filter(None, what.addresses.split(",")))
 
+    def _note_hidden(self, answer: Answer, now_ns: int) -> None:
+        """Whether its answer arrives or not: lists of trades know an order by its number alone."""
+        body = answer.body
+        if answer.http_status == 200 and isinstance(body, dict) and "orderId" in body:
+            client_id = str(body.get("clientOrderId"))
+            if self.script.is_hidden(client_id, now_ns):
+                self._hidden_ids[body["orderId"]] = client_id
+
     def _with_hidden(self, request: Request, answer: Answer, now_ns: int) -> Answer:
         """Binance answers queries from memory first: an order may be unknown to them after it was placed."""
         body, operation = answer.body, request.operation
         if answer.http_status != 200:
             return answer
-        if operation is Operation.PLACE and isinstance(body, dict):
-            if self.script.is_hidden(request.client_id, now_ns):
-                self._hidden_ids[body.get("orderId")] = request.client_id
-        elif operation is Operation.QUERY and isinstance(body, dict):
+        if operation is Operation.QUERY and isinstance(body, dict):
             if self.script.is_hidden(str(body.get("clientOrderId")), now_ns):
                 unknown = errors.no_such_order()
                 return Answer(unknown.http_status, unknown.body, answer.headers)
