@@ -5,11 +5,16 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tradingbot_sandbox.control_plane.binaries import find_binaries
 from tradingbot_sandbox.control_plane.control_plane import ControlPlane
 from tradingbot_sandbox.supervisor.errors import BinariesMissing
+
+# No test asserts a speed, and a busy machine is no defect of what is tested.
+hypothesis.settings.register_profile("project", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -145,6 +145,7 @@ async def _run(
         metrics=metrics,
         build_live=live,
     )
+    loop.add_signal_handler(signal.SIGUSR1, session.stop_by_signal)
 
     process.settle()
     server = await health.serve(

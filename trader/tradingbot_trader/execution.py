@@ -69,6 +69,11 @@ class Execution(Protocol):
         """Something was out of our sight: new risk only after a look at the venue."""
         ...
 
+    @property
+    def books_agree(self) -> bool:
+        """Whether what `require_reconciliation` asked for last has been met, or there is nothing that could differ."""
+        ...
+
     def news(self) -> AccountNews | None:
         """For the status; None on paper."""
         ...
@@ -107,6 +112,10 @@ class PaperExecution:
 
     def require_reconciliation(self, why: str) -> None:
         """There is nothing to compare with: the store is this venue's memory."""
+
+    @property
+    def books_agree(self) -> bool:
+        return True
 
     def news(self) -> AccountNews | None:
         return None

@@ -181,6 +181,11 @@ class LiveExecution:
     def require_reconciliation(self, why: str) -> None:
         self.recovery.require(why)
 
+    @property
+    def books_agree(self) -> bool:
+        """Without a baseline no order was ever possible, and there is nothing to compare."""
+        return self.recovery.has_passed or self._desk.store.baseline(self._desk.store.book) is None
+
     def news(self) -> AccountNews:
         now_ns, report = self._clock.now_ns(), self.recovery.report
         account_id = self._keys.account_id
@@ -273,8 +278,14 @@ class LiveExecution:
     # The account
 
     async def _follow_account(self) -> None:
-        """Once there is an account: claim it, then recover and listen; listen anew when its keys were swapped."""
-        while self._keys.account is None or self._around.configuration() is None:
+        """Once there is an account: claim it, then recover and listen; listen anew when its keys were swapped.
+
+        The first time it waits for a spec as well. Later a stop, or a cancel without an answer, must not wait for one.
+        """
+        store = self._desk.store
+        while self._keys.account is None or (
+            self._around.configuration() is None and store.baseline(store.book) is None
+        ):
             await self._clock.sleep(0.05)
         while not self._is_claimed:
             try:

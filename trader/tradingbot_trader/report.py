@@ -7,7 +7,9 @@ accepted or refused spec, another trading state, another limit) goes out at once
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import structlog
 
@@ -22,6 +24,10 @@ RETRY_SECONDS = 1.0
 _log = structlog.get_logger("report")
 
 
+_UNKNOWN = re.compile(r"\.status\.trader\.(\S+): field not declared in schema")
+_INDEX = re.compile(r"\[[^\]]*\]")
+
+
 class Reporter:
     """Writes until cancelled. `urge` is safe to call from anywhere in the loop."""
 
@@ -29,6 +35,8 @@ class Reporter:
         """`build` answers None while this trader may not speak for the bot."""
         self._kube, self._clock, self._build = kube, clock, build
         self._urgent = asyncio.Event()
+        self._unknown: set[str] = set()
+        """What an older CRD does not know: one such word, and the whole report is refused, a stop's proof included."""
 
     def urge(self) -> None:
         """Write at once."""
@@ -53,9 +61,35 @@ class Reporter:
         status = self._build()
         if status is None:
             return False
+        report = status.model_dump(mode="json", by_alias=True, exclude_none=True)
         try:
-            await self._kube.apply_status(status.model_dump(mode="json", by_alias=True, exclude_none=True))
+            await self._kube.apply_status(leave_out(report, self._unknown))
         except KubeError as error:
+            if unknown := find_unknown(str(error)) - self._unknown:
+                self._unknown |= unknown
+                _log.error("status_shortened", left_out=sorted(unknown), action="upgrade the CRDs to this version")
+                return await self.write()
             _log.warning("status_not_written", error=str(error), status=error.status)
             return False
         return True
+
+
+def find_unknown(message: str) -> set[str]:
+    """PURE. Paths below `status.trader`, indexes left out, that the API server calls unknown (1.34 to 1.36: a 500)."""
+    return {_INDEX.sub("", path) for path in _UNKNOWN.findall(message)}
+
+
+def leave_out(report: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """PURE. The report without these paths; a path through a list means each of its items."""
+    kept: dict[str, Any] = {}
+    for name, value in report.items():
+        inner = {path.partition(".")[2] for path in paths if path.startswith(f"{name}.")}
+        if name in paths:
+            continue
+        if isinstance(value, Mapping):
+            kept[name] = leave_out(value, inner)
+        elif isinstance(value, list):
+            kept[name] = [leave_out(each, inner) if isinstance(each, Mapping) else each for each in value]
+        else:
+            kept[name] = value
+    return kept

@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from tradingbot_api.conditions import ConfigReason
+from tradingbot_api.decimal import format_decimal
 from tradingbot_api.spec import MINUTE_NS, ExchangeId, KillSwitch, Network
 from tradingbot_api.status import ConfigReport, TraderStatus
 from tradingbot_trader.book.audit import AuditKind
@@ -95,6 +96,9 @@ class Session:
         self._bot: Raw | None = None
         self._halts: list[Raw] | None = None
         self._store: Store | None = None
+        self._left_behind: tuple[str, ...] = ()
+        self._is_signalled = False
+        """A stop was asked for by a signal before there was anything to stop."""
         self._trading: Trading | None = None
         self._idle: ConfigRefused | None = port if isinstance(port, ConfigRefused) else None
 
@@ -117,6 +121,13 @@ class Session:
             await asyncio.gather(stopped, *tasks, return_exceptions=True)
             if self._store is not None:
                 self._store.close()
+
+    def stop_by_signal(self) -> None:
+        """SIGUSR1: latches a stop, with or without an API server."""
+        if self._trading is not None:
+            self._trading.stop_by_signal()
+        else:
+            self._is_signalled = True
 
     def problem(self) -> str:
         """Why the trader is not ready, in one line; empty when it is."""
@@ -166,10 +177,12 @@ class Session:
         metrics.epoch.set(self._store.epoch)
 
     def _on_control(self, bot: Raw | None, halts: list[Raw] | None) -> None:
+        # Our own report comes back as an event: answering each with another report would never end.
+        is_news = bot is not None and (self._bot is None or _edition(bot) != _edition(self._bot))
         self._bot, self._halts = bot, halts
         if self._trading is not None:
             self._trading.look(bot, halts)
-        elif self._idle is not None:
+        elif self._idle is not None and is_news:
             self._reporter.urge()
 
     async def _trade(self) -> None:
@@ -211,7 +224,10 @@ class Session:
         trading.desk.record(lambda tx: tx.put_audit(AuditKind.STARTED, data))
         _log.info("started", epoch=epoch, fills=trading.desk.engine.ledger.fill_count)
         self._trading, self._idle = trading, None
+        self._left_behind = _describe_left_behind(store)
         trading.look(self._bot, self._halts)
+        if self._is_signalled:
+            trading.stop_by_signal()
         await trading.run()
 
     def _build_execution(self, around: Surroundings) -> Execution:
@@ -243,8 +259,10 @@ class Session:
             except (RefuseToStart, StoreUnwritable) as error:
                 _log.error("store_not_opened", error=str(error), retry_seconds=STORE_RETRY_SECONDS)
                 if not isinstance(error, StoreLocked):  # an old process that is still ending is no news
+                    is_news = self._idle is None or self._idle.message != str(error)
                     self._idle = ConfigRefused(ConfigReason.STORE_MISMATCH, str(error))
-                    self._reporter.urge()
+                    if is_news:
+                        self._reporter.urge()
                 await self._clock.sleep(STORE_RETRY_SECONDS)
 
     async def _end(self, trade: asyncio.Task[None]) -> None:
@@ -295,6 +313,7 @@ class Session:
             denials=desk.denials,
             dropped_messages=trading.dropped_messages,
             audit_head=self._store.audit_head,
+            left_behind=self._left_behind,
         )
         return build_status(
             who,
@@ -303,6 +322,7 @@ class Session:
             trading.stop.latch,
             trading.mandate.grant,
             books,
+            drain=trading.drain_work.report,
             news=trading.execution.news(),
             now_ns=now_ns,
         )
@@ -316,3 +336,16 @@ class Session:
         configuration = self._trading.configuration if self._trading is not None else None
         switch = configuration.spec.kill_switch if configuration is not None else KillSwitch()
         return min(switch.control_plane_timeout, 5 * MINUTE_NS) / 3e9
+
+
+def _describe_left_behind(store: Store) -> tuple[str, ...]:
+    """What the live book holds, of a paper pod: nobody writes that book meanwhile, so once is enough."""
+    if store.book is BookName.LIVE:
+        return ()
+    positions = store.ledger(BookName.LIVE).positions.values()
+    return tuple(f"{format_decimal(each.quantity_base)} {each.symbol}" for each in positions if each.quantity_base)
+
+
+def _edition(bot: Raw) -> tuple[object, object]:
+    """Which bot of that name, and which spec of it."""
+    return bot["metadata"]["uid"], bot["metadata"]["generation"]

@@ -11,6 +11,7 @@ import structlog
 
 from tradingbot_api.conditions import TradingState
 from tradingbot_api.spec import KillSwitch
+from tradingbot_api.status import DrainReason
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.control.mandate import Mandate
 from tradingbot_trader.control.state import OUT_OF_SIGHT, Cause, Verdict, judge
@@ -46,7 +47,7 @@ class Standing:
         self.verdict = Verdict(TradingState.HALTED, ())
         self.is_gone = False
         """The TradingBot is gone, or another one has its name."""
-        self.is_suspended = False
+        self.drains_for: DrainReason | None = None
         self.is_terminating = False
 
     def judge(self) -> Verdict:
@@ -92,7 +93,9 @@ class Standing:
             Cause.CONTROL_PLANE_LOST: self._contact_age_seconds() * 1e9 > switch.control_plane_timeout,
             Cause.FEED_LOST: configuration is not None and len(lost) == len(configuration.spec.symbols),
             Cause.BOT_DELETED: self.is_gone,
-            Cause.SUSPENDED: self.is_suspended,
+            Cause.DELETING: self.drains_for is DrainReason.DELETING,
+            Cause.LEAVING_LIVE: self.drains_for is DrainReason.LEAVING_LIVE,
+            Cause.SUSPENDED: self.drains_for is DrainReason.SUSPENDED,
             Cause.TERMINATING: self.is_terminating,
             Cause.LEASE_LOST: not self._holds_lease(0.0),
             Cause.STORE_UNWRITABLE: bool(self._health.failure),

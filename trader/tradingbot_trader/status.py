@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,7 @@ from tradingbot_api.status import (
     BreakersReport,
     ConfigReport,
     CredentialsReport,
+    DrainReport,
     Latch,
     Performance,
     Position,
@@ -62,6 +63,8 @@ class Books:
     denials: int
     dropped_messages: int
     audit_head: AuditHead
+    left_behind: Sequence[str] = ()
+    """What the live book still holds while this one is paper."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +127,11 @@ def build_status(
     grant: Grant,
     books: Books,
     *,
+    drain: DrainReport | None,
     news: AccountNews | None,
     now_ns: int,
 ) -> TraderStatus:
-    """Of a trader with its books open; `news` of a live one."""
+    """Of a trader with its books open; `news` of a live one, `drain` of one that is to go."""
     ledger = books.ledger
     held = [position for _, position in sorted(ledger.positions.items()) if position.quantity_base > 0]
     return TraderStatus(
@@ -142,6 +146,7 @@ def build_status(
         epoch=books.epoch,
         config=config,
         latch=latch or Latch(),
+        drain=drain,
         limit=grant.limit_quote,
         stage=grant.stage,
         open_positions=sum(position.symbol in books.tradable for position in held),
@@ -155,6 +160,7 @@ def build_status(
             )
             for position in held[:MAX_POSITIONS]
         ],
+        left_behind=list(books.left_behind[:MAX_POSITIONS]),
         performance=Performance(
             realized_pnl=ledger.realized_quote,
             unrealized_pnl=ledger.unrealized_quote(books.prices),

@@ -23,8 +23,9 @@ from tradingbot_trader.book.requests import answer, forget_old, pending
 from tradingbot_trader.book.store import Store, Transaction
 from tradingbot_trader.clock import VenueClock
 from tradingbot_trader.control.configuration import Configuration, Configurator
+from tradingbot_trader.control.drain import Drain
 from tradingbot_trader.control.kube import Raw
-from tradingbot_trader.control.latch import StopRequest, is_suspended
+from tradingbot_trader.control.latch import SIGNAL, StopRequest
 from tradingbot_trader.control.mandate import Mandate
 from tradingbot_trader.control.state import Cause, Verdict
 from tradingbot_trader.control.stop import Stop
@@ -48,6 +49,9 @@ from tradingbot_trader.store_health import StoreHealth
 from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("trading")
+BREAK_GLASS_NAME = "STOP"
+"""A file of this name in the state folder stops the bot for as long as it is there, and latches."""
+BREAK_GLASS_BYTES = 512
 HOUSEKEEPING_SECONDS = 60.0
 REQUESTS_SECONDS = 1.0
 """How often people's requests are looked for."""
@@ -131,7 +135,19 @@ class Trading:
             cancel_entries=self._cancel_entries,
             on_gap=self._record_gap,
         )
-        self.stop = Stop(self.desk, self._clock)
+        self.stop = Stop(
+            self.desk,
+            self._clock,
+            require_reconciliation=self.execution.require_reconciliation,
+            books_agree=lambda: self.execution.books_agree,
+            read_break_glass=lambda: read_break_glass(world.folder / BREAK_GLASS_NAME),
+        )
+        self.drain_work = Drain(
+            self.desk,
+            self._clock,
+            require_reconciliation=self.execution.require_reconciliation,
+            books_agree=lambda: self.execution.books_agree,
+        )
         self._protector = Protector(
             self.desk, self._clock, self._instruments, conditions=self._conditions, may_change=self._may_protect
         )
@@ -198,12 +214,23 @@ class Trading:
             self._standing.judge()
             self.stop.advance(self._instruments)
             self._world.urge_report()
-        self._standing.is_suspended = is_suspended(bot)
+        if self.drain_work.consider(bot):
+            self._standing.drains_for = self.drain_work.reason
+            self._world.urge_report()
         if self.mandate.read(bot, uid=self._uid):
             self._record_permit()
             self._world.urge_report()
         self.intake.look(bot)
         self._standing.judge()
+
+    def stop_by_signal(self) -> None:
+        """Somebody on the node, or in the pod, asks for a stop: it works with no API server at all."""
+        configuration = self.configuration
+        action = configuration.spec.kill_switch.action if configuration is not None else StopAction.CANCEL_ORDERS
+        if self.stop.trip(StopRequest(SIGNAL, action, "SIGUSR1")):
+            self._standing.judge()
+            self.stop.advance(self._instruments)
+            self._world.urge_report()
 
     async def run(self) -> None:
         """Accept configurations as they come and trade the last good one."""
@@ -216,16 +243,20 @@ class Trading:
             tasks.create_task(self._keep_watch())
 
     async def drain(self, seconds: float) -> None:
-        """No new risk from now on; resting entries are cancelled, and waited for so long."""
+        """No new risk from now on; resting entries are cancelled, a drain that is asked for ends: at most so long."""
         self._standing.is_terminating = True
         self._standing.judge()
         deadline_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
-        while self.desk.open_orders(entries_only=True) and self._clock.monotonic_ns() < deadline_ns:
+        while self._has_to_end() and self._clock.monotonic_ns() < deadline_ns:
             self._cancel_entries()
             await self._clock.sleep(0.05)
         left_seconds = (deadline_ns - self._clock.monotonic_ns()) / 1e9
         with suppress(TimeoutError):
             await asyncio.wait_for(self.execution.drain(), max(left_seconds, 0.0))
+
+    def _has_to_end(self) -> bool:
+        report = self.drain_work.report
+        return bool(self.desk.open_orders(entries_only=True)) or (report is not None and not report.done)
 
     async def _serve_requests(self) -> None:
         """What `tradingbot-trader account` asks for. One at a time: each is answered before the next is taken."""
@@ -318,6 +349,8 @@ class Trading:
 
     def _tick(self) -> None:
         """Twenty times a second: losses, the stop's work, what must not rest, cancels that were not answered."""
+        if self.stop.advance(self._instruments):
+            self._world.urge_report()
         self._standing.judge()
         if self._health.retry(lambda: self.desk.record(self.desk.put_counters)):
             self._standing.judge()
@@ -328,7 +361,7 @@ class Trading:
         self.desk.cancel_again()
         self.intake.follow_books()
         self._check_losses()
-        if self.stop.advance(self._instruments):
+        if self.drain_work.advance(self._instruments):
             self._world.urge_report()
         self._protector.advance()
 
@@ -370,3 +403,13 @@ class Trading:
     def _cancel_entries(self, symbol: str | None = None) -> None:
         orders = self.desk.open_orders(entries_only=True)
         self.desk.cancel([o.client_order_id for o in orders if symbol is None or o.intent.symbol == symbol])
+
+
+def read_break_glass(file: Path) -> str | None:
+    """None while there is no such file. One that cannot be read stops as an empty one does."""
+    try:
+        return file.read_text(errors="replace")[:BREAK_GLASS_BYTES]
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""

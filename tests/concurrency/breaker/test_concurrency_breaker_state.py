@@ -161,7 +161,7 @@ def test_stop_goes_through_an_open_breaker_and_entries_do_not(tmp_path: Path) ->
             bench.kube.edit(killSwitch={"engaged": True, "action": "Flatten", "reason": "drill"})
             bench.look()
             bench.wire.let_go()
-            await bench.until("flat", lambda: bench.trading.stop.latch and bench.trading.stop.latch.flat)
+            await bench.until("flat", lambda: bench.trading.stop.latch and bench.trading.stop.latch.flat == "True")
             assert venue_state(bench) is VenueState.OPEN, "it was done while the breaker was open"
             assert bench.order(waiting.client_order_id).state is OrderState.DENIED
             sides = [sent.values["side"] for sent in bench.venue.sent if sent.is_order]

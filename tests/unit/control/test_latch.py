@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tradingbot_api.spec import StopAction
 from tradingbot_trader.control.latch import (
+    BREAK_GLASS,
     ActiveLatch,
     Engage,
     Escalate,
@@ -18,6 +19,7 @@ from tradingbot_trader.control.latch import (
     StopRequest,
     decide,
     is_suspended,
+    read_break_glass,
     read_halts,
     read_kill_switch,
     read_rearm,
@@ -61,7 +63,7 @@ INNER = st.dictionaries(st.sampled_from(["killSwitch", "trader", "selector", "la
 
 @given(st.dictionaries(KEYS, VALUES | INNER, max_size=3))
 def test_no_object_makes_the_readers_raise(raw: dict[str, Any]) -> None:
-    read_kill_switch(raw), read_rearm(raw), is_suspended(raw), read_reported(raw), read_halts(raw, [raw])
+    read_kill_switch(raw), read_rearm(raw), is_suspended(raw), read_reported(raw), read_halts(raw, [raw], 0)
 
 
 def test_kill_engages_and_mints_a_new_id() -> None:
@@ -149,12 +151,12 @@ def test_armed_latch_is_none() -> None:
     ],
 )
 def test_halt_matches_by_all_of_its_fields(spec: dict[str, Any], *, matches: bool) -> None:
-    found = read_halts(bot(), [{"metadata": {"name": "all"}, "spec": spec}])
+    found = read_halts(bot(), [{"metadata": {"name": "all"}, "spec": spec}], 0)
     assert bool(found) is matches
 
 
 def test_halt_that_says_nothing_stops_everything_and_is_named_as_the_source() -> None:
-    assert read_halts(bot(), [{"metadata": {"name": "night"}}]) == [
+    assert read_halts(bot(), [{"metadata": {"name": "night"}}], 0) == [
         StopRequest("TradingHalt/night", StopAction.CANCEL_ORDERS, "")
     ]
 
@@ -162,3 +164,38 @@ def test_halt_that_says_nothing_stops_everything_and_is_named_as_the_source() ->
 @pytest.mark.parametrize(("spec", "suspended"), [({}, False), ({"suspend": False}, False), ({"suspend": True}, True)])
 def test_suspend_is_read_from_the_raw_object(spec: dict[str, Any], *, suspended: bool) -> None:
     assert is_suspended({"spec": spec}) is suspended
+
+
+@pytest.mark.parametrize(
+    ("expires", "is_on"),
+    [
+        ("1970-01-01T00:00:01Z", False),
+        ("1970-01-01T00:00:02Z", True),
+        ("1970-01-01T02:00:01.5+02:00", False),
+        ("", True),
+        (None, True),
+        ("tomorrow", True),
+        ("1970-01-01T00:00:01", True),
+        (7, True),
+        ("1970-02-30T00:00:00Z", True),
+    ],
+)
+def test_halt_that_expired_asks_no_more_and_one_that_cannot_be_read_never_expires(
+    expires: object, *, is_on: bool
+) -> None:
+    halt = {"metadata": {"name": "night"}, "spec": {"expiresAt": expires}}
+    assert bool(read_halts(bot(), [halt], 1_500_000_000)) is is_on
+
+
+@pytest.mark.parametrize(
+    ("text", "action", "reason"),
+    [
+        ("", StopAction.CANCEL_ORDERS, ""),
+        ("Flatten", StopAction.FLATTEN, ""),
+        ("ReduceOnly the market is mad\n", StopAction.REDUCE_ONLY, "the market is mad"),
+        ("sell everything", StopAction.CANCEL_ORDERS, "everything"),
+        ("\x00\x00", StopAction.CANCEL_ORDERS, ""),
+    ],
+)
+def test_break_glass_file_names_its_action(text: str, action: StopAction, reason: str) -> None:
+    assert read_break_glass(text) == StopRequest(BREAK_GLASS, action, reason)

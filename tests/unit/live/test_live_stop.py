@@ -11,7 +11,7 @@ from support.account import BTC, BUSY, ETH, LOST, FakeAccount, Rig
 from support.virtual import VirtualClock, run
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.spec import StopAction
-from tradingbot_api.status import Latch
+from tradingbot_api.status import Flat, Latch
 from tradingbot_trader.control.latch import StopRequest
 from tradingbot_trader.control.stop import Stop
 from tradingbot_trader.orders.order import BookName, OrderState, Side
@@ -73,7 +73,7 @@ def test_resting_entries_are_cancelled_and_told(tmp_path: Path) -> None:
         scene.latch()
         await scene.tick(1)
         assert scene.told.state is LatchState.STOPPED
-        assert (scene.result(order), scene.told.orders_cancelled, scene.told.flat) == ("Cancelled", 1, True)
+        assert (scene.result(order), scene.told.orders_cancelled, scene.told.flat) == ("Cancelled", 1, Flat.TRUE)
 
     play(tmp_path, test)
 
@@ -86,7 +86,7 @@ def test_entry_that_filled_before_its_cancel_is_told_as_filled(tmp_path: Path) -
         scene.rig.account.fill(order, scene.rig.order(order).intent.quantity_base)
         scene.latch()
         await scene.tick(3)
-        assert (scene.result(order), scene.told.orders_cancelled, scene.told.flat) == ("Filled", 0, False)
+        assert (scene.result(order), scene.told.orders_cancelled, scene.told.flat) == ("Filled", 0, Flat.FALSE)
 
     play(tmp_path, test)
 
@@ -125,7 +125,7 @@ def test_flatten_sells_what_is_held_when_nothing_is_in_the_way(tmp_path: Path) -
         scene.latch(StopAction.FLATTEN)
         scene.rig.account.takes = D(1)
         await scene.tick(2)
-        assert (scene.rig.held(), scene.told.flat, scene.told.positions_closed) == (D(0), True, 1)
+        assert (scene.rig.held(), scene.told.flat, scene.told.positions_closed) == (D(0), Flat.TRUE, 1)
         assert scene.told.state is LatchState.STOPPED
 
     play(tmp_path, test)
@@ -153,7 +153,7 @@ def test_reduce_only_takes_entries_and_leaves_the_rest(tmp_path: Path) -> None:
         scene.latch(StopAction.REDUCE_ONLY)
         await scene.tick(2)
         assert scene.rig.state(entry) is OrderState.CANCELLED
-        assert (scene.rig.held(), scene.told.flat, scene.told.state) == (D("0.201"), False, LatchState.STOPPED)
+        assert (scene.rig.held(), scene.told.flat, scene.told.state) == (D("0.201"), Flat.FALSE, LatchState.STOPPED)
 
     play(tmp_path, test)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +14,7 @@ from support.virtual import run
 from tradingbot_api.conditions import ConfigReason
 from tradingbot_trader.book import audit
 from tradingbot_trader.book.audit import AuditKind
-from tradingbot_trader.book.reader import open_reader
+from tradingbot_trader.book.reader import FILE_NAME, open_reader
 from tradingbot_trader.control.configuration import ConfigRefused
 from tradingbot_trader.control.kube import KubeError
 from tradingbot_trader.market.events import Candle
@@ -150,7 +151,7 @@ def test_flatten_sells_what_is_held_and_proves_it(tmp_path: Path) -> None:
             stopped = await trader.until(
                 "the proof", lambda: (t := trader.kube.trader)["latch"]["state"] == "Stopped" and t["latch"], seconds=5
             )
-            assert stopped["flat"] is True
+            assert stopped["flat"] == "True"
             assert stopped["positionsClosed"] == 1
 
     play(tmp_path, test)
@@ -165,10 +166,10 @@ def test_milder_stop_is_escalated_by_a_stricter_one(tmp_path: Path) -> None:
             first = await trader.until(
                 "the proof", lambda: trader.kube.trader["latch"]["state"] == "Stopped" and trader.kube.trader["latch"]
             )
-            assert first["flat"] is False
+            assert first["flat"] == "False"
             trader.kube.edit(killSwitch={"action": "Flatten"})
             await trader.market.walk("102", "102")
-            await trader.until("flat", lambda: trader.kube.trader["latch"]["flat"], seconds=5)
+            await trader.until("flat", lambda: trader.kube.trader["latch"]["flat"] == "True", seconds=5)
             assert trader.kube.trader["latch"]["id"] == first["id"]
 
     play(tmp_path, test)
@@ -302,6 +303,22 @@ def test_foreign_volume_is_refused_and_said(tmp_path: Path) -> None:
             assert "btc" in trader.kube.trader["config"]["message"]
             assert trader.kube.trader["state"] == "Halted"
             assert session.problem()
+
+    play(tmp_path, test)
+
+
+def test_idle_trader_does_not_answer_the_echo_of_its_own_report(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running():
+            await trader.until_active()
+        trader.kube.statuses.clear()
+        async with trader.running(name="other"):
+            await trader.until("the refusal", lambda: trader.kube.trader.get("config", {}).get("reason"))
+            before = len(trader.kube.statuses)
+            await trader.clock.sleep(60)
+            assert len(trader.kube.statuses) - before <= 3, "a heartbeat every 30 s, and nothing between them"
+            trader.kube.edit(risk={"maxOrderNotional": "19"})
+            await trader.until("the new generation", lambda: trader.kube.trader["config"]["generation"] == 2, seconds=1)
 
     play(tmp_path, test)
 
@@ -586,5 +603,27 @@ def test_peak_of_the_profit_survives_a_crash(tmp_path: Path) -> None:
             await trader.market.walk(*RISE, "110", "112")
         with open_reader(tmp_path) as reader:
             assert Decimal(reader.counters(BookName.PAPER)["pnl.peak_quote"]) > 1
+
+    play(tmp_path, test)
+
+
+def test_paper_pod_says_what_the_live_book_still_holds(tmp_path: Path) -> None:
+    async def test(trader: Trader) -> None:
+        async with trader.running():
+            await trader.until_active()
+            await trader.market.walk(*RISE)
+            held = await trader.report()
+            assert held["leftBehind"] == []
+        # The same fills as if a live pod had made them: this column alone tells the two books apart.
+        with sqlite3.connect(tmp_path / FILE_NAME) as store:
+            for table in ("fills", "orders"):
+                store.execute(f"UPDATE {table} SET book = 'live'")  # noqa: S608  names of tables
+        trader.kube.statuses.clear()
+        async with trader.running():
+            await trader.until_active()
+            (position,) = held["positions"]
+            told = await trader.report()
+            assert told["leftBehind"] == [f"{position['quantity']} BTC/USDT"]
+            assert told["openPositions"] == 0
 
     play(tmp_path, test)

@@ -43,6 +43,7 @@ class AuditKind(StrEnum):
     LATCHED = "Latched"
     STOP_COMPLETED = "StopCompleted"
     REARMED = "Rearmed"
+    DRAINED = "Drained"
     FEED_GAP = "FeedGap"
     RECONCILED = "Reconciled"
     ADJUSTED = "Adjusted"

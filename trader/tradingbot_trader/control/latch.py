@@ -14,9 +14,12 @@ from pydantic import ValidationError
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.spec import StopAction
 from tradingbot_api.status import Latch
+from tradingbot_trader.control.timestamps import parse_rfc3339
 
 _SEVERITY = {StopAction.REDUCE_ONLY: 0, StopAction.CANCEL_ORDERS: 1, StopAction.FLATTEN: 2}
 KILL_SWITCH = "KillSwitch"
+BREAK_GLASS = "BreakGlassFile"
+SIGNAL = "Signal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,9 @@ def is_suspended(raw: Mapping[str, Any]) -> bool:
     return _mapping(raw.get("spec")).get("suspend", False) not in (False, None)
 
 
-def read_halts(raw: Mapping[str, Any], halts: Sequence[Mapping[str, Any]]) -> list[StopRequest]:
-    """The TradingHalts that match this bot; a selector that cannot be read matches, the stricter side."""
+def read_halts(raw: Mapping[str, Any], halts: Sequence[Mapping[str, Any]], now_ns: int) -> list[StopRequest]:
+    """The TradingHalts that match this bot and have not expired. What cannot be read of one matches and never expires,
+    the stricter side."""
     return [
         StopRequest(
             f"TradingHalt/{_text(_mapping(halt.get('metadata')).get('name'))}",
@@ -97,7 +101,7 @@ def read_halts(raw: Mapping[str, Any], halts: Sequence[Mapping[str, Any]]) -> li
             _text(_mapping(halt.get("spec")).get("reason")),
         )
         for halt in halts
-        if _matches(raw, _mapping(halt.get("spec")))
+        if _matches(raw, _mapping(halt.get("spec"))) and not _has_expired(_mapping(halt.get("spec")), now_ns)
     ]
 
 
@@ -162,6 +166,19 @@ def _matches(raw: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
         and (not bots or metadata.get("name") in bots)
         and all(labels.get(key) == value for key, value in wanted.items())
     )
+
+
+def _has_expired(spec: Mapping[str, Any], now_ns: int) -> bool:
+    try:
+        return now_ns >= parse_rfc3339(_text(spec.get("expiresAt")))
+    except ValueError:
+        return False
+
+
+def read_break_glass(text: str) -> StopRequest:
+    """The file's first word names the action; an empty file, or another word, is CancelOrders."""
+    words = text.split(None, 1)
+    return StopRequest(BREAK_GLASS, _action(words[0] if words else ""), words[1].strip()[:256] if words[1:] else "")
 
 
 def _action(value: object) -> StopAction:

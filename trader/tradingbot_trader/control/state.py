@@ -30,6 +30,10 @@ class Cause(StrEnum):
     """The venue fails, refuses what we send, or fills what it should not."""
     BOT_DELETED = "BotDeleted"
     """Our TradingBot is gone, or another one has its name."""
+    DELETING = "Deleting"
+    """The bot is being deleted: orders are cancelled as `onDelete` says, then the pod goes."""
+    LEAVING_LIVE = "LeavingLive"
+    """The spec asks for Paper: nothing new is risked with real money until the pod is replaced."""
     SUSPENDED = "Suspended"
     """`spec.suspend` asks for no pod at all; until it is gone nothing new is risked."""
     TERMINATING = "Terminating"
@@ -55,6 +59,8 @@ _STATE = {
     Cause.BREAKER_OPEN: TradingState.REDUCE_ONLY,
     Cause.STORE_FULL: TradingState.REDUCE_ONLY,
     Cause.BOT_DELETED: TradingState.REDUCE_ONLY,
+    Cause.DELETING: TradingState.REDUCE_ONLY,
+    Cause.LEAVING_LIVE: TradingState.REDUCE_ONLY,
     Cause.SUSPENDED: TradingState.REDUCE_ONLY,
     Cause.TERMINATING: TradingState.REDUCE_ONLY,
     Cause.LEASE_LOST: TradingState.HALTED,

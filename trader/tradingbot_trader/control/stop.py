@@ -1,4 +1,8 @@
-"""SHELL. Carries a stop out: latches it durably, cancels, flattens, and says what came of it. Rules are in latch.py."""
+"""SHELL. Carries a stop out: latches it durably, cancels, flattens, and says what came of it. Rules are in latch.py.
+
+Sources come three ways: the control plane (`consider`), the process itself (`trip`: losses, a signal), and a file in
+the state folder (read with each `advance`, so that it needs no API server).
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,28 @@ import structlog
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.decimal import format_decimal
 from tradingbot_api.spec import StopAction
-from tradingbot_api.status import MAX_REPORTED_ORDERS, Latch, StoppedOrder
+from tradingbot_api.status import (
+    MAX_REPORTED_ORDERS,
+    MAX_REPORTED_SOURCES,
+    Flat,
+    Latch,
+    LatchSource,
+    StoppedOrder,
+)
 from tradingbot_trader.book.audit import AuditKind
+from tradingbot_trader.book.ledger import Position
 from tradingbot_trader.book.store import Transaction
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.control import latch as rules
-from tradingbot_trader.control.latch import ActiveLatch, Engage, Escalate, Release, StopRequest
+from tradingbot_trader.control.latch import (
+    BREAK_GLASS,
+    ActiveLatch,
+    Engage,
+    Escalate,
+    Release,
+    ReportedLatch,
+    StopRequest,
+)
 from tradingbot_trader.control.timestamps import rfc3339
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.orders.machine import Order
@@ -35,14 +55,35 @@ _RESULT = {
 }
 """What has none of these names is open, and remains."""
 FLATTEN = "flatten"
+MAX_REPORTED_POSITIONS = 20
 
 
 class Stop:
     """The latch of one bot and the work that it asks for."""
 
-    def __init__(self, desk: Desk, clock: Clock, *, new_id: Callable[[], str] | None = None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        clock: Clock,
+        *,
+        require_reconciliation: Callable[[str], None] = lambda why: None,  # noqa: ARG005  paper has nothing to compare
+        books_agree: Callable[[], bool] = lambda: True,
+        read_break_glass: Callable[[], str | None] = lambda: None,
+        new_id: Callable[[], str] | None = None,
+    ) -> None:
+        """`books_agree`: whether a reconciliation that began after the last `require_reconciliation` has passed.
+        `read_break_glass`: what the file in the state folder says; None while there is none."""
         self._desk, self._clock = desk, clock
+        self._require_reconciliation, self._books_agree = require_reconciliation, books_agree
+        self._read_break_glass = read_break_glass
         self._new_id = new_id or (lambda: str(uuid.uuid4()))
+        self._requests: list[StopRequest] = []
+        """What the control plane asks for, as it was last seen."""
+        self._knows_halts = False
+        self._rearm = ""
+        self._reported: ReportedLatch | None = None
+        self._clears_for = ""
+        """The latch that is released when the reconciliation, which was asked for, has passed."""
         stored = desk.store.current_latch()
         self.latch: Latch | None = stored.latch if stored is not None else None
         self._released: set[str] = set(desk.store.released_latch_ids())
@@ -59,45 +100,114 @@ class Stop:
 
     def consider(self, raw: Mapping[str, Any], halts: Sequence[Mapping[str, Any]] | None) -> bool:
         """Look at what is asked for now; True when the latch changed. Unknown halts (None) release nothing."""
-        seen_ns = self._clock.now_ns()
         own = rules.read_kill_switch(raw)
-        requests = ([own] if own else []) + rules.read_halts(raw, halts or [])
-        decision = rules.decide(
-            ActiveLatch(self.latch.id, self.latch.action or StopAction.CANCEL_ORDERS) if self.latch else None,
-            requests,
-            rearm=rules.read_rearm(raw),
-            reported=rules.read_reported(raw),
-            released_ids=self._released,
-        )
-        match decision:
-            case Engage():
-                self._engage(decision, seen_ns)
-            case Escalate():
-                self._escalate(decision)
-            case Release() if halts is not None:
-                return self._release(decision)
-            case _:
-                return False
-        return True
+        self._requests = ([own] if own else []) + rules.read_halts(raw, halts or [], self._clock.now_ns())
+        self._knows_halts = halts is not None
+        self._rearm, self._reported = rules.read_rearm(raw), rules.read_reported(raw)
+        return self._decide()
 
     def trip(self, request: StopRequest) -> bool:
-        """A limit of loss asks for a stop; it latches as a person's does. True when it was not latched before."""
-        if self.latch is not None:
-            return False
-        self._engage(Engage("", request.source, request.action, request.reason), self._clock.now_ns())
-        return True
+        """The process itself asks for a stop: a limit of loss, a signal. True when the latch changed."""
+        before = self.latch
+        self._engage_or_escalate(rules.decide(self._active(), [request], rearm="", reported=None, released_ids=()))
+        self._name_sources([request], are_active=False)
+        return self.latch != before
 
     def advance(self, symbols: Collection[str]) -> bool:
-        """Do what is left to do, and write down when it is done; True when the latch changed."""
+        """Look for the file, do what is left to do, and write down when it is done; True when the latch changed."""
+        changed = self._decide() if self._has_local_news() else False
         if self.latch is None:
-            return False
+            return changed
         wanted = self._to_cancel()
         for order in wanted:
             self._touched.setdefault(order.client_order_id, order)
         self._desk.cancel([order.client_order_id for order in wanted])
         if self.latch.action is StopAction.FLATTEN:
             self._flatten(symbols)
-        return self._report(done=not self._to_cancel() and self._is_flat_enough())
+        return self._report(done=not self._to_cancel() and self._is_flat_enough()) or changed
+
+    def _has_local_news(self) -> bool:
+        """Whether what no look at the object brings is to be decided upon: the file, or a release that is under way."""
+        glass = self._read_break_glass()
+        was_on = self.latch is not None and any(
+            each.active and each.source == BREAK_GLASS for each in self.latch.sources
+        )
+        return (glass is not None) is not was_on or bool(self._clears_for)
+
+    def _active(self) -> ActiveLatch | None:
+        return ActiveLatch(self.latch.id, self.latch.action or StopAction.CANCEL_ORDERS) if self.latch else None
+
+    def _decide(self) -> bool:
+        before = self.latch
+        glass = self._read_break_glass()
+        requests = [*self._requests, *([rules.read_break_glass(glass)] if glass is not None else [])]
+        decision = rules.decide(
+            self._active(), requests, rearm=self._rearm, reported=self._reported, released_ids=self._released
+        )
+        self._engage_or_escalate(decision)
+        self._name_sources(requests, are_active=True)
+        if not isinstance(decision, Release):
+            self._clears_for = ""
+            self._say(self._why_not_released(requests))
+        elif not self._knows_halts:
+            self._say("Not released: the TradingHalts cannot be read, and one of them may ask for this stop.")
+        elif self._is_clear(decision.id):
+            self._release(decision)
+        return self.latch != before
+
+    def _engage_or_escalate(self, decision: Engage | Escalate | Release | None) -> None:
+        if isinstance(decision, Engage):
+            self._engage(decision, self._clock.now_ns())
+        elif isinstance(decision, Escalate):
+            self._escalate(decision)
+
+    def _is_clear(self, latch_id: str) -> bool:
+        """A release needs a comparison with the account that began after it was asked for."""
+        if self._clears_for != latch_id:
+            self._clears_for = latch_id
+            self._require_reconciliation("a latch is to be released")
+        if self._books_agree():
+            return True
+        self._say("Not released yet: the account has to agree with the books first.")
+        return False
+
+    def _why_not_released(self, requests: Sequence[StopRequest]) -> str:
+        if self.latch is None or not self._rearm:
+            return ""
+        if self._rearm != self.latch.id:
+            return f"killSwitch.rearm names {self._rearm}, which releases nothing: this latch is {self.latch.id}."
+        names = ", ".join(request.source for request in requests)
+        return f"Not released: {names} still asks for the stop."
+
+    def _name_sources(self, requests: Sequence[StopRequest], *, are_active: bool) -> None:
+        """Each who asks, with the time at which that was first seen; `are_active` False: they asked, once."""
+        if self.latch is None:
+            return
+        asking = {request.source: request for request in requests}
+        known = {each.source: each for each in self.latch.sources}
+        now = rfc3339(self._clock.now_ns())
+        told = [
+            each.model_copy(update={"active": each.source in asking}) if are_active else each
+            for each in self.latch.sources
+            if are_active or each.source not in asking
+        ]
+        for source, request in asking.items():
+            if source not in known or not are_active:
+                since = known[source].since if source in known else now
+                told.append(
+                    LatchSource(
+                        source=source, action=request.action, reason=request.reason, since=since, active=are_active
+                    )
+                )
+        if told != self.latch.sources:
+            self.latch = self.latch.model_copy(update={"sources": told[-MAX_REPORTED_SOURCES:]})
+            self._write(self.latch, None)
+
+    def _say(self, message: str) -> None:
+        if self.latch is not None and self.latch.message != message:
+            self.latch = self.latch.model_copy(update={"message": message})
+            if message:
+                _log.warning("latch_not_released", id=self.latch.id, message=message)
 
     def _recall(self, latch: Latch) -> None:
         """After a restart: the stop goes on where its record says it was."""
@@ -114,7 +224,7 @@ class Stop:
             return self._desk.open_orders(entries_only=True)  # an exit that came after the stop is not its business
         orders = self._desk.open_orders(entries_only=action is StopAction.REDUCE_ONLY)
         if action is StopAction.FLATTEN:
-            return [order for order in orders if not _sells_at_once(order)]
+            return [order for order in orders if not sells_at_once(order)]
         return [order for order in orders if order.intent.purpose is not Purpose.PROTECT]
 
     def _kept(self) -> list[Order]:
@@ -124,11 +234,21 @@ class Stop:
         return [order for order in self._desk.open_orders() if order.intent.purpose is Purpose.PROTECT]
 
     def _is_flat_enough(self) -> bool:
-        return self.latch is None or self.latch.action is not StopAction.FLATTEN or self._is_flat()
+        return self.latch is None or self.latch.action is not StopAction.FLATTEN or self._flat() is Flat.TRUE
 
     def _is_flat(self) -> bool:
-        ledger = self._desk.engine.ledger
-        return not any(self._desk.is_tradable(symbol) for symbol in ledger.positions)
+        return not self._held()
+
+    def _held(self) -> list[Position]:
+        positions = self._desk.engine.ledger.positions
+        return [each for symbol, each in sorted(positions.items()) if self._desk.is_tradable(symbol)]
+
+    def _flat(self) -> Flat:
+        """What an unresolved order may have moved is not known, nor what was missed since the last comparison."""
+        orders = self._desk.engine.orders.values()
+        if not self._books_agree() or any(order.state is OrderState.UNRESOLVED for order in orders):
+            return Flat.UNKNOWN
+        return Flat.TRUE if self._is_flat() else Flat.FALSE
 
     def _flatten(self, symbols: Collection[str]) -> None:
         for symbol, position in self._desk.engine.ledger.positions.items():
@@ -171,7 +291,7 @@ class Stop:
         if not self._desk.record(write):
             return False  # a release that is not recorded would come back as a stop: stay stopped
         self._released.add(decision.id)
-        self.latch = None
+        self.latch, self._clears_for = None, ""
         _log.warning("rearmed", id=decision.id)
         return True
 
@@ -179,7 +299,7 @@ class Stop:
         if self.latch is None:
             return False
         kept = {order.client_order_id: order for order in self._kept()}
-        results = [_kept_result(order) for order in kept.values()]
+        results = [describe_kept(order) for order in kept.values()]
         results += [self._result(order) for order_id, order in self._touched.items() if order_id not in kept]
         ledger = self._desk.engine.ledger
         update = {
@@ -196,7 +316,10 @@ class Stop:
                 for symbol, position in sorted(ledger.positions.items())
                 if position.quantity_base > 0 and not self._desk.is_tradable(symbol)
             ],
-            "flat": self._is_flat(),
+            "positions_left": [
+                f"{format_decimal(each.quantity_base)} {each.symbol}" for each in self._held()[:MAX_REPORTED_POSITIONS]
+            ],
+            "flat": self._flat(),
             "state": LatchState.STOPPED if done else LatchState.STOPPING,
         }
         if self.latch.acknowledged_at is None and not self._desk.owes:
@@ -218,13 +341,7 @@ class Stop:
         if is_settled and key in self._ended:
             return self._ended[key]
         now = self._desk.find(order_id) or order
-        result = StoppedOrder(
-            client_order_id=order_id,
-            symbol=order.intent.symbol,
-            side=order.intent.side.value,
-            result=_RESULT.get(now.state, "Remaining"),
-            reason=now.reason,
-        )
+        result = describe_order(now)
         if is_settled and not now.state.is_open:
             self._ended[key] = result
         return result
@@ -238,13 +355,24 @@ class Stop:
         return self._desk.record(write, must_not_be_lost=True)
 
 
-def _sells_at_once(order: Order) -> bool:
+def sells_at_once(order: Order) -> bool:
     """An exit that cannot rest: it does what Flatten is for, and ends by itself."""
     at_once = order.intent.type is OrderType.MARKET or order.intent.time_in_force is TimeInForce.IOC
     return order.intent.purpose is Purpose.EXIT and at_once
 
 
-def _kept_result(order: Order) -> StoppedOrder:
+def describe_order(order: Order) -> StoppedOrder:
+    return StoppedOrder(
+        client_order_id=order.client_order_id,
+        symbol=order.intent.symbol,
+        side=order.intent.side.value,
+        result=_RESULT.get(order.state, "Remaining"),
+        reason=order.reason,
+    )
+
+
+def describe_kept(order: Order) -> StoppedOrder:
+    """Of a protective stop that stays."""
     return StoppedOrder(
         client_order_id=order.client_order_id,
         symbol=order.intent.symbol,
