@@ -32,13 +32,13 @@ from reference_parts import (
     documented_members,
     item,
     named_constants,
-    resolve,
     sentence,
     sources,
     table,
     wrap,
     written,
 )
+from reference_values import read_comments, value_entries
 
 from tradingbot_api import crd
 from tradingbot_operator.metrics import Metrics as OperatorMetrics
@@ -270,29 +270,9 @@ def flat_types(annotation: Any) -> set[Any]:
 
 def build_chart_values() -> str:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
-    defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
-    entries = value_entries(schema, schema, defaults, "")
+    given = (CHART / "values.yaml").read_text(encoding="utf-8")
+    entries = value_entries(schema, yaml.safe_load(given), read_comments(given), texts.PLACEHOLDERS)
     return page("chart-values.md", "\n".join(entries), wrap(texts.ABOUT_VALUES))
-
-
-def value_entries(schema: Schema, root: Schema, default: Any, path: str) -> Iterator[str]:
-    placeholder = texts.PLACEHOLDERS.get(path)
-    for name, each in schema["properties"].items():
-        resolved = resolve(each, root)
-        where = f"{path}.{placeholder or name}" if path else name
-        value = default.get(name) if isinstance(default, Mapping) else None
-        if resolved.get("properties"):
-            yield from value_entries(resolved, root, value, where)
-            if placeholder:
-                return  # the others are alike
-            continue
-        kind = resolved.get("type", "object")
-        kind = " or ".join(kind) if isinstance(kind, list) else kind
-        if "enum" in resolved:
-            kind = "one of " + ", ".join(map(code, resolved["enum"]))
-        if value is not None:
-            kind += f", default {written(value)}"
-        yield item(where, kind, resolved.get("description", ""))
 
 
 def build_operator_settings() -> str:

@@ -57,14 +57,10 @@ INTROS = {
 # ---- api.md ----------------------------------------------------------------------------------------------------------
 
 WITHOUT_EFFECT = {
-    "spec.onDelete": "on_delete",
-    "spec.updatePolicy": "update_policy",
     "spec.notifications": "notifications",
     "spec.capital.approvals": "approvals",
     "spec.capital.demotion": "demotion",
     "spec.capital.stages[].gate": "gate",
-    "spec.credentials.maxAge": "max_age",
-    "spec.credentials.externalSecret": "external_secret",
 }
 """Fields of a TradingBot that this version stores and does not act on, and the attribute that nothing reads. A test
 fails as soon as something does."""
@@ -85,6 +81,8 @@ LABELS = {
     "resource": "plural of the kind, with its subresource, like `tradingbots/status`",
     "verb": "verb of the request, like `list` or `patch`",
     "code": "HTTP status; 0: no answer",
+    "mode": "`Paper` or `Live`, as permitted; `None` while nothing is",
+    "phase": "`status.phase`, like `Running`; `None` before the operator has looked",
 }
 """What a label says, where it says the same everywhere."""
 
@@ -192,6 +190,10 @@ AUDIT = {
     "LATCHED": ("a stop was latched, or made stricter", "latch"),
     "STOP_COMPLETED": ("a stop has done what its action asks for", "latch, with the orders and their results"),
     "REARMED": ("a person released a latch", "id, source"),
+    "DRAINED": (
+        "a live trader whose pod is to go has closed its orders, and the account agreed with its books",
+        "drain, with reason, orders and their results",
+    ),
     "FEED_GAP": ("the venue numbered trades that never came", "symbol, firstMissingId, missing"),
     "RECONCILED": (
         "books and venue were compared, or could not be",

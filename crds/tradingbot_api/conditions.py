@@ -27,6 +27,7 @@ class ConditionType(StrEnum):
     RECONCILED = "Reconciled"
     """Ledger and venue agreed when they were last compared. Live bots alone."""
     CONFIG_DRIFT = "ConfigDrift"
+    """The pod that runs is another than the spec asks for now; the message says what its replacement waits for."""
 
 
 class Reason(StrEnum):
@@ -42,6 +43,8 @@ class Reason(StrEnum):
     APPLYING = "Applying"
     WAITING_FOR_TRADER = "WaitingForTrader"
     SWAPPING_POD = "SwappingPod"
+    DRAINING = "Draining"
+    """The trader takes no new risk and its orders are being cancelled, before its pod goes."""
     DELETING = "Deleting"
     # Stalled
     NOT_STALLED = "NotStalled"
@@ -62,11 +65,38 @@ class Reason(StrEnum):
     NOT_REQUESTED = "NotRequested"
     TEST_NETWORK = "TestNetwork"
     MAINNET_NOT_SUPPORTED = "MainnetNotSupported"
-    EXTERNAL_SECRET_NOT_SUPPORTED = "ExternalSecretNotSupported"  # noqa: S105  a word, no password
+    ACCOUNT_UNKNOWN = "AccountUnknown"
+    """The trader has not reported which account of the venue its keys are for."""
+    ACCOUNT_IN_USE = "AccountInUse"
+    """Another live bot trades on the same account of the venue: balances belong to one bot alone."""
+    POLICIES_NOT_IN_FORCE = "PoliciesNotInForce"
+    """A request that the admission policies must deny was let through: who asks and who may is not proved."""
+    CREDENTIALS_TOO_OLD = "CredentialsTooOld"
+    """The key is older than `credentials.maxAge`. Of LiveEligible and of CredentialsReady."""
     # CredentialsReady, PreflightPassed, Reconciled, where the trader gives none
     PASSED = "Passed"
     FAILED = "Failed"
     INCONCLUSIVE = "Inconclusive"
+    # CredentialsReady, where the trader cannot know
+    NOT_LIVE = "NotLive"
+    """A paper pod mounts no key, whether one is there or not."""
+    WAITING_FOR_SECRET = "WaitingForSecret"  # noqa: S105  a word, no password
+    """External Secrets has not said anything about the ExternalSecret yet: it takes a second, if it runs."""
+    EXTERNAL_SECRET_NOT_READY = "ExternalSecretNotReady"  # noqa: S105  a word, no password
+    """External Secrets cannot make the Secret; the message is the store's own."""
+    EXTERNAL_SECRETS_NOT_INSTALLED = "ExternalSecretsNotInstalled"
+    """The cluster has no `external-secrets.io/v1`: install External Secrets, or name a Secret."""
+    CREDENTIALS_EXPIRING = "CredentialsExpiring"
+    """The key is still in force, and will soon be older than `credentials.maxAge`: rotate it."""
+    # ConfigDrift
+    NO_DRIFT = "NoDrift"
+    """The pod that runs is the one that the spec asks for."""
+    WAITING_UNTIL_FLAT = "WaitingUntilFlat"
+    """updatePolicy WhenFlat: the pod is replaced as soon as nothing is held and no order is open."""
+    WAITING_FOR_APPROVAL = "WaitingForApproval"
+    """updatePolicy Manual: a person has to set the annotation `tradingbot.dev/roll-out`, or suspend the bot."""
+    WAITING_FOR_DRAIN = "WaitingForDrain"
+    """The live pod takes no new risk and cancels its orders; then it is replaced."""
     # Halted
     NOT_HALTED = "NotHalted"
     LATCHED = "Latched"

@@ -19,8 +19,15 @@ from tradingbot_api.objects import TradingApproval, TradingBot, TradingHalt, Tra
 
 Schema = dict[str, Any]
 
-_NAME = {"type": "string", "maxLength": 63}
-_BOT_NAME = {"type": "string", "maxLength": labels.MAX_BOT_NAME_LENGTH, "pattern": labels.BOT_NAME_PATTERN}
+_NAME: Schema = {"type": "string", "maxLength": 63, "description": "At most 63 characters."}
+_BOT_NAME: Schema = {
+    "type": "string",
+    "maxLength": labels.MAX_BOT_NAME_LENGTH,
+    "pattern": labels.BOT_NAME_PATTERN,
+    "description": f"At most {labels.MAX_BOT_NAME_LENGTH} characters, because the names of a bot's pods begin with it. "
+    "Its volume is found again by it: a bot that is made again under the same name finds its books and its latch.",
+}
+_VERSION_FIELD: Schema = {"type": "string", "description": f"{GROUP}/{VERSION}."}
 
 
 @dataclass(frozen=True)
@@ -54,26 +61,50 @@ class Kind:
 
 
 _AGE = Column("Age", ".metadata.creationTimestamp", "date")
+_EXPIRES = "From then on it does nothing new"
+"""A string, no date: kubectl shows a date as its age, and one that is still to come as <invalid>."""
 KINDS = (
     Kind(
         TradingBot,
         "tradingbots",
         ("tb",),
         columns=(
-            Column("Asked", ".spec.mode", description="The mode that the spec asks for"),
+            Column("Mode", ".spec.mode", description="The mode that the spec asks for"),
             Column("Granted", ".status.permit.mode", description="The mode that is permitted"),
             Column("Stage", ".status.permit.stage", description="The capital stage that is permitted"),
             Column("Limit", ".status.permit.limit", description="Most capital at risk, in the bot's currency"),
             Column("Stop", ".status.killSwitch.state", description="Armed: nothing is latched"),
-            Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+            Column(
+                "Ready",
+                '.status.conditions[?(@.type=="Ready")].status',
+                description="Whether the bot does what its spec asks for, within its permit",
+            ),
             _AGE,
+            Column(
+                "Reason",
+                '.status.conditions[?(@.type=="Ready")].reason',
+                wide=True,
+                description="Why it is Ready or not",
+            ),
+            Column(
+                "Day P&L",
+                ".status.trader.performance.dayPnl",
+                wide=True,
+                description="Realized and unrealized since 00:00 UTC, in the bot's currency",
+            ),
+            Column(
+                "Positions", ".status.trader.openPositions", "integer", wide=True, description="Symbols that are held"
+            ),
+            Column("Heartbeat", ".status.trader.heartbeatAt", "date", wide=True, description="Age of the last report"),
             Column("State", ".status.trader.state", wide=True, description="What the trader lets out"),
-            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
-            Column("Day P&L", ".status.trader.performance.dayPnl", wide=True),
-            Column("Positions", ".status.trader.openPositions", "integer", wide=True),
-            Column("Heartbeat", ".status.trader.heartbeatAt", "date", wide=True),
         ),
-        selectable=(".spec.mode", ".spec.exchange.id", ".status.permit.mode"),
+        selectable=(
+            ".spec.mode",
+            ".spec.exchange.id",
+            ".status.permit.mode",
+            ".status.killSwitch.state",
+            ".status.phase",
+        ),
         name_schema=_BOT_NAME,
     ),
     Kind(
@@ -81,7 +112,15 @@ KINDS = (
         "tradinghalts",
         ("halt",),
         scope="Cluster",
-        columns=(Column("Action", ".spec.action"), Column("Reason", ".spec.reason"), _AGE),
+        columns=(
+            Column("Action", ".spec.action", description="What each stopped bot does"),
+            Column("Namespaces", ".spec.namespaces", description="Namespaces that it stops; []: all"),
+            Column("Bots", ".spec.bots", description="Bots that it stops; []: all"),
+            Column("Reason", ".spec.reason"),
+            Column("Expires", ".spec.expiresAt", description=_EXPIRES),
+            _AGE,
+            Column("Labels", ".spec.selector.matchLabels", wide=True, description="Labels that it asks for; {}: none"),
+        ),
     ),
     Kind(
         TradingApproval,
@@ -89,16 +128,25 @@ KINDS = (
         ("tba",),
         columns=(
             Column("Bot", ".spec.bot"),
-            Column("Stage", ".spec.stage"),
-            Column("Expires", ".spec.expiresAt", "date"),
+            Column("Stage", ".spec.stage", description="Highest stage that is signed"),
+            Column("Expires", ".spec.expiresAt", description=_EXPIRES),
             _AGE,
+            Column("Digest", ".spec.digest", wide=True, description="The spec that is signed"),
         ),
+        selectable=(".spec.bot",),
     ),
     Kind(
         TradingReview,
         "tradingreviews",
         ("tbr",),
-        columns=(Column("Bot", ".spec.bot"), Column("Stage", ".spec.stage"), Column("Verdict", ".spec.verdict"), _AGE),
+        columns=(
+            Column("Bot", ".spec.bot"),
+            Column("Stage", ".spec.stage"),
+            Column("Verdict", ".spec.verdict"),
+            _AGE,
+            Column("Message", ".spec.message", wide=True, description="What the verdict rests on"),
+        ),
+        selectable=(".spec.bot",),
     ),
 )
 
@@ -108,9 +156,10 @@ def build_crd(kind: Kind) -> Schema:
     schema = structural_schema(kind.model)
     properties = schema.setdefault("properties", {})
     schema["properties"] = {
-        "apiVersion": {"type": "string"},
-        "kind": {"type": "string"},
-        "metadata": {"type": "object", "properties": {"name": kind.name_schema}},
+        "apiVersion": dict(_VERSION_FIELD),
+        "kind": {"type": "string", "description": f"{kind.name}."},
+        # The API server describes metadata itself, and refuses all that is said about it here but for its name.
+        "metadata": {"type": "object", "properties": {"name": dict(kind.name_schema)}},
         **properties,
     }
     version: Schema = {

@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from tradingbot_api.decimal import IS_DECIMAL, POSITIVE_RULE, NonNegative, Percent, Positive
 from tradingbot_api.duration import DurationNs, PositiveDurationNs
@@ -81,6 +81,8 @@ class Timeframe(StrEnum):
 
 
 class Exchange(ApiModel):
+    """The venue. It stays while the bot holds anything or has orders there."""
+
     id: ExchangeId
     """The venue, by ccxt's name."""
     network: Network = Network.MAINNET
@@ -89,6 +91,8 @@ class Exchange(ApiModel):
 
 
 class Strategy(ApiModel):
+    """What decides when to buy and to sell."""
+
     name: DnsLabel
     """A strategy that the trader image carries, like sma-cross. Their parameters: docs/reference/strategies.md."""
     timeframe: Timeframe = Timeframe.M1
@@ -108,18 +112,18 @@ class Strategy(ApiModel):
 
 
 class Gate(ApiModel):
-    """What must have been shown one stage below, and on paper before the first stage."""
+    """What must have been shown one stage below, and on paper before the first stage. What is left out is not asked."""
 
     min_duration: PositiveDurationNs | None = None
     """Shortest time that the bot has traded one stage below."""
     min_orders: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Fewest orders that were confirmed in that time."""
     min_sharpe: NonNegative | None = None
-    """Lowest annualised Sharpe ratio of daily returns in that time."""
+    """Lowest annualised Sharpe ratio of daily returns in that time, like "0.8"."""
     max_rejection_percent: NonNegative | None = None
-    """Largest share of orders that the venue rejected."""
+    """Largest share of orders that the venue rejected, in percent."""
     max_slippage_percent: NonNegative | None = None
-    """Largest mean slippage of fills against the price at the decision."""
+    """Largest mean slippage of fills against the price at the decision, in percent of it."""
     max_desyncs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     """Most reconciliations that found a mismatch."""
     max_breaker_trips: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
@@ -129,6 +133,8 @@ class Gate(ApiModel):
 
 
 class Stage(ApiModel):
+    """One step of the ladder of capital."""
+
     name: DnsLabel
     """Unique within the bot; `capital.stage` names one."""
     limit: Positive
@@ -138,22 +144,29 @@ class Stage(ApiModel):
 
 
 class Approvals(ApiModel):
+    """Who has to sign, each by a TradingApproval."""
+
     required: Annotated[int, Field(ge=0, le=10)] = 1
-    """How many distinct people, none of them the requester, must sign each live stage."""
+    """How many distinct people, none of them the requester, must sign each live stage; 0: nobody."""
 
 
 class Demotion(ApiModel):
+    """When a live bot loses its stage, and what happens then."""
+
     max_drawdown_percent: Percent
     """Drawdown, in percent of the permit's limit, at which a live bot is taken back one stage."""
     action: StopAction = StopAction.REDUCE_ONLY
-    """What happens to its orders and positions then."""
+    """What happens to its orders and positions then: see `killSwitch.action`."""
 
 
 class Capital(ApiModel):
+    """How much may be at risk: a ladder of stages, of which one is granted at a time."""
+
     model_config = ConfigDict(
         json_schema_extra=validations(
             rule(
-                "self.stages.exists(s, s.name == self.stage)",
+                # What an older object lacks must not end in an error, which would refuse a kill.
+                "!has(self.stage) || !has(self.stages) || self.stages.exists(s, s.name == self.stage)",
                 "capital.stage must be the name of one of capital.stages: add that stage, or name one of the list",
                 fieldPath=".stage",
             ),
@@ -161,9 +174,11 @@ class Capital(ApiModel):
     )
 
     currency: Annotated[str, Field(pattern=r"^[A-Z0-9]{2,10}$", max_length=10)]
-    """What all limits are counted in, and what every symbol is quoted in, like USDT."""
+    """What all limits are counted in, and what every symbol is quoted in, like USDT. It stays while the bot holds
+    anything or has open orders."""
     stage: DnsLabel
-    """How far the bot may climb. On paper the stage applies at once; live, one stage is granted at a time."""
+    """How far the bot may climb: the name of one of `stages`. On paper the stage applies at once; live, one stage is
+    granted at a time. `status.permit.stage` says which."""
     stages: Annotated[
         list[Stage],
         Field(
@@ -174,7 +189,8 @@ class Capital(ApiModel):
                 "x-kubernetes-list-map-keys": ["name"],
                 **validations(
                     rule(
-                        "self.all(i, s, i == 0 || !isQuantity(s.limit) || !isQuantity(self[i-1].limit)"
+                        "self.all(i, s, i == 0 || !has(s.limit) || !has(self[i-1].limit)"
+                        " || !isQuantity(s.limit) || !isQuantity(self[i-1].limit)"
                         " || quantity(self[i-1].limit).isLessThan(quantity(s.limit)))",
                         "stages must be listed from the smallest limit to the largest",
                     )
@@ -205,6 +221,12 @@ class Capital(ApiModel):
             if stage.name == name:
                 return stage
         raise KeyError(name)
+
+
+def _spot_only(value: Decimal) -> Decimal:
+    if value > 1:
+        raise ValueError("only spot trading is supported: at most 1")
+    return value
 
 
 class Risk(ApiModel):
@@ -240,6 +262,7 @@ class Risk(ApiModel):
     """No entry when this machine's clock differs more from the venue's."""
     max_leverage: Annotated[
         Positive,
+        AfterValidator(_spot_only),
         Field(
             json_schema_extra=validations(
                 POSITIVE_RULE,
@@ -254,13 +277,14 @@ class Risk(ApiModel):
 
 
 class KillSwitch(ApiModel):
-    """For people on duty, not for Git."""
+    """Stops the bot by one patch. For people on duty, not for Git."""
 
     engaged: bool = False
     """true stops the bot, latched: setting it back to false releases nothing, see `rearm`."""
     action: StopAction = StopAction.CANCEL_ORDERS
-    """Every action cancels resting entries. ReduceOnly leaves the rest to the strategy's exits, CancelOrders cancels
-    all own orders, Flatten also sells what the bot holds."""
+    """What the stop does. Every action cancels resting entries, because they could still fill. ReduceOnly leaves the
+    rest to the strategy's exits; CancelOrders cancels all own orders but protective stops; Flatten also sells what the
+    bot holds."""
     reason: Annotated[str, Field(max_length=1024)] = ""
     """Why, for the audit."""
     rearm: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9-]*$")] = ""
@@ -270,14 +294,19 @@ class KillSwitch(ApiModel):
 
 
 class StoreRef(ApiModel):
+    """A store of External Secrets."""
+
     kind: Annotated[str, Field(pattern=r"^(SecretStore|ClusterSecretStore)$", max_length=32)] = "SecretStore"
-    """SecretStore or ClusterSecretStore."""
+    """SecretStore, of the bot's namespace, or ClusterSecretStore."""
     name: ObjectName
-    """The External Secrets store to read from."""
+    """Name of that store."""
 
 
 class ExternalSecretRef(ApiModel):
+    """What the operator's ExternalSecret (external-secrets.io/v1) reads, and where."""
+
     store_ref: StoreRef
+    """The External Secrets store to read from."""
     key: Annotated[str, Field(min_length=1, max_length=512)]
     """Path of the secret in the store; its properties are named as the exchange's key files."""
     refresh_interval: PositiveDurationNs = HOUR_NS
@@ -285,7 +314,8 @@ class ExternalSecretRef(ApiModel):
 
 
 class Credentials(ApiModel):
-    """Where the exchange keys come from: a Secret with apiKey and apiSecret (Coinbase: apiKeyName, privateKey)."""
+    """Where the exchange keys come from: a Secret with apiKey and apiSecret (Coinbase: apiKeyName, privateKey). Which
+    Secret it is stays while a live bot holds anything or has open orders; a new key goes into the same Secret."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -297,11 +327,12 @@ class Credentials(ApiModel):
     )
 
     external_secret: ExternalSecretRef | None = None
-    """Have External Secrets make the Secret."""
+    """Have External Secrets make the Secret. Or name one in `secretName`; not both."""
     secret_name: ObjectName | None = None
-    """A Secret that exists in the bot's namespace."""
+    """A Secret of the bot's namespace. Whoever names it has to have the right to read it."""
     max_age: PositiveDurationNs = 720 * HOUR_NS
-    """Oldest age of a key, from when the trader first saw it, with which a live permit is granted."""
+    """Oldest age of a key, from when the trader first saw it, with which a new live permit is granted. An older key
+    does not stop a bot that trades: the condition CredentialsReady warns before and after."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -311,6 +342,8 @@ class Credentials(ApiModel):
 
 
 class Reconciliation(ApiModel):
+    """How books and venue are compared."""
+
     interval: PositiveDurationNs = HOUR_NS
     """How often the ledger is compared with the venue, besides at start and after each reconnect."""
     tolerance: NonNegative = Decimal("0.00001")
@@ -321,11 +354,15 @@ class Reconciliation(ApiModel):
 
 
 class Notifications(ApiModel):
+    """Where people are told, beside events, metrics and alerts."""
+
     secret_name: ObjectName
     """A Secret whose values are apprise URLs (Telegram, Slack, PagerDuty, e-mail, ...)."""
 
 
 class Storage(ApiModel):
+    """The volume that keeps orders, fills and the audit. It stays when the bot is deleted."""
+
     size: Annotated[
         str,
         Field(
@@ -340,7 +377,7 @@ class Storage(ApiModel):
             ),
         ),
     ] = "1Gi"
-    """Size of the volume that keeps orders, fills and the audit."""
+    """Size of the volume, like 1Gi. It can grow where the storage class lets it, and never shrinks."""
 
 
 def _unless_already(expression: str, already: str, message: str, **extra: Any) -> dict[str, Any]:
@@ -349,11 +386,15 @@ def _unless_already(expression: str, already: str, message: str, **extra: Any) -
 
 
 class TradingBotSpec(ApiModel):
+    """What the bot owner asks for."""
+
     model_config = ConfigDict(
         json_schema_extra=validations(
             _unless_already(
                 "self.symbols.all(s, s.endsWith('/' + self.capital.currency))",
-                "oldSelf.value().symbols == self.symbols && oldSelf.value().capital.currency == self.capital.currency",
+                # The first half of the alternative: an older object may lack the currency, and an error refuses a kill.
+                "oldSelf.value().symbols == self.symbols && (oldSelf.value().capital == self.capital"
+                " || oldSelf.value().capital.currency == self.capital.currency)",
                 "every symbol must be quoted in capital.currency, like BTC/USDT with currency USDT",
                 fieldPath=".symbols",
             ),
@@ -370,26 +411,40 @@ class TradingBotSpec(ApiModel):
     """What is asked for: Paper trades real prices with invented money, Live real money. `status.permit.mode` says
     what is granted."""
     suspend: bool = False
-    """true: no pod at all; orders are cancelled first, state is kept."""
+    """true: no pod at all; orders are cancelled first, nothing is sold, state is kept."""
     exchange: Exchange
+    """The venue that is traded. It cannot change while the bot has open positions or orders."""
     symbols: Annotated[
         list[Symbol], Field(min_length=1, max_length=20, json_schema_extra={"x-kubernetes-list-type": "set"})
     ]
     """Spot markets in ccxt's notation, BASE/QUOTE, all quoted in `capital.currency`."""
     strategy: Strategy
+    """What decides when to buy and to sell, and its parameters."""
     capital: Capital
+    """How much may be at risk, in stages."""
     risk: Risk
+    """Limits that the trader enforces itself, before every order. Percentages are of the permit's limit."""
     kill_switch: KillSwitch = Field(default_factory=KillSwitch, json_schema_extra={"default": {}})
+    """Stops the bot by one patch, whatever else is wrong with the object. For people on duty, not for Git."""
     credentials: Credentials | None = None
-    """Left out: paper trading only."""
+    """Where the exchange keys come from; mode Live needs it. Left out: paper trading only."""
     reconciliation: Reconciliation = Field(default_factory=Reconciliation, json_schema_extra={"default": {}})
+    """How the books are compared with the venue, and what a difference does."""
     notifications: Notifications | None = None
     """Left out: no notifications beside events, metrics and alerts."""
     storage: Storage = Field(default_factory=Storage, json_schema_extra={"default": {}})
+    """The volume that keeps orders, fills and the audit."""
     on_delete: DeleteAction = DeleteAction.CANCEL_ORDERS
-    """What is done with open orders and positions when the bot is deleted."""
+    """What is done when the bot is deleted, before its pod goes. Hold: nothing is waited for; what rests at the venue
+    stays, but for entries, which a trader cancels whenever it ends, as far as that works in a few seconds.
+    CancelOrders: all own open orders are cancelled but protective stops; what is held stays. Flatten: as CancelOrders,
+    and what is held is sold within the price collar. Both are waited for, at most 10 minutes."""
     update_policy: UpdatePolicy = UpdatePolicy.WHEN_FLAT
-    """When a changed pod template may replace a running trader."""
+    """When another pod may replace one whose trader reports; the condition ConfigDrift says what waits, and for what.
+    Auto: at once, a pod that leaves live trading after it has cancelled its open orders. WhenFlat: when the trader
+    holds no position and has no open orders. Manual: when a person sets the annotation `tradingbot.dev/roll-out` to the
+    hash that ConfigDrift names, or suspends the bot. A paper pod has nothing to cancel, and waits for WhenFlat and
+    Manual all the same. A pod that is suspended or does not report is replaced at once."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

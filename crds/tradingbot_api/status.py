@@ -19,6 +19,7 @@ Message = Annotated[str, Field(max_length=4096)]
 Fingerprint = Annotated[str, Field(pattern=r"^([0-9a-f]{12})?$", max_length=12)]
 """The pattern is a guard: the API server refuses a status that carries the key instead of its fingerprint."""
 MAX_REPORTED_DELTAS = 20
+MAX_REPORTED_SOURCES = 20
 MAX_REPORTED_ORDERS = 50
 """A status is no order book: of the orders that a stop touched, at most so many are listed."""
 
@@ -27,11 +28,17 @@ class Condition(ApiModel):
     """metav1.Condition."""
 
     type: Annotated[str, Field(max_length=316)]
+    """What is judged, like Ready. The types and their reasons: docs/reference/conditions.md."""
     status: Annotated[str, Field(pattern=r"^(True|False|Unknown)$", max_length=7)]
+    """True, False or Unknown."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The `metadata.generation` that was judged; an older one than the object's says nothing of the newest spec."""
     last_transition_time: Time
+    """When `status` changed last; a new reason or message does not touch it."""
     reason: Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=1024)]
+    """Why, in one CamelCase word, for programs."""
     message: Annotated[str, Field(max_length=32768)]
+    """Why, and what to do next, for people."""
 
 
 class Permit(ApiModel):
@@ -40,7 +47,9 @@ class Permit(ApiModel):
     uid: Text
     """uid of the bot that it was granted to; a permit of another uid is ignored."""
     mode: Mode
+    """The book that may be traded: Paper or Live. It may be less than `spec.mode` asks for."""
     stage: Text
+    """The capital stage that is granted; at most the one that `spec.capital.stage` asks for."""
     limit: Reported
     """Most of the capital's currency that may be at risk."""
     digest: Text
@@ -48,30 +57,73 @@ class Permit(ApiModel):
     spec_generation: Annotated[int, Field(ge=0)]
     """Generation of the spec that it was granted for."""
     issued_at: Time
+    """When it was granted, or last changed."""
     review_ref: Text | None = None
     """The TradingReview that a live permit rests on."""
 
 
 class StoppedOrder(ApiModel):
+    """One order that a stop or a drain touched or left."""
+
     client_order_id: Text
+    """Our own id of the order; the venue knows it by the same."""
     symbol: Text
+    """Market of the order, like BTC/USDT."""
     side: Text
+    """buy or sell."""
     result: Text
-    """Cancelled, Filled, Remaining or Unresolved."""
+    """Cancelled: gone from the venue, expired by itself included. Filled: it was executed before the cancel came.
+    Remaining: still open. Unresolved: it may or may not exist at the venue, and is being looked for. Rejected: the
+    venue never took it. Denied: it never left the trader. PresumedAbsent: not found, and watched for 24 h."""
     reason: Message = ""
-    """Why it remains, if it does."""
+    """Why it remains or was refused, if it did or was."""
+
+
+class Flat(StrEnum):
+    """Whether anything tradable is held. What is not known is never taken for flat."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+    """An order is unresolved, or the books have not been compared with the account since something was missed."""
+
+
+class LatchSource(ApiModel):
+    """One of those who have asked for this stop."""
+
+    source: Text
+    """Who or what asks: see `source` of the latch."""
+    action: StopAction
+    """What it asks for."""
+    reason: Message = ""
+    """What it gave as its reason."""
+    since: Time
+    """When the trader first saw it ask."""
+    active: bool
+    """It asks still: the latch is not released before this ends."""
 
 
 class Latch(ApiModel):
     """A stop, and the proof that it worked."""
 
     state: LatchState = LatchState.ARMED
+    """Armed: nothing is latched. Stopping: latched, no new risk leaves, the rest is under way. Stopped: latched, and
+    what the action asks for is done and proved."""
     id: Text = ""
     """Name it in `spec.killSwitch.rearm` to release this latch."""
     action: StopAction | None = None
+    """The strictest action that was asked for since it latched."""
     reason: Message = ""
+    """What whoever asked gave as their reason."""
     source: Text = ""
-    """Who or what asked: KillSwitch, TradingHalt/NAME, Signal, BreakGlassFile, DailyLoss, Drawdown."""
+    """Who or what asked first, or for the strictest action: KillSwitch, TradingHalt/NAME, Signal, BreakGlassFile,
+    DailyLoss, Drawdown."""
+    sources: list[LatchSource] = Field(
+        default_factory=list, max_length=MAX_REPORTED_SOURCES, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """All who have asked since it was latched; at most 20."""
+    message: Message = ""
+    """What stands in the way: of the release that somebody asks for, or of the end of the stop."""
     engaged_at: Time | None = None
     """When the trader saw the request."""
     acknowledged_at: Time | None = None
@@ -83,12 +135,17 @@ class Latch(ApiModel):
     )
     """Each order that the stop touched or left, and why; at most 50."""
     positions_closed: Annotated[int, Field(ge=0)] = 0
+    """How many positions this stop sold; only Flatten sells."""
     dust: list[Text] = Field(
         default_factory=list, max_length=50, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
     """What is held but too small to sell, like `0.00000123 BTC`."""
-    flat: bool = False
-    """Nothing tradable is held any more."""
+    positions_left: list[Text] = Field(
+        default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """What is held and could be sold, like `0.5 BTC/USDT`."""
+    flat: Flat = Flat.UNKNOWN
+    """Whether nothing tradable is held any more."""
 
 
 class ConfigReport(ApiModel):
@@ -101,18 +158,51 @@ class ConfigReport(ApiModel):
     accepted: bool
     """false: the newest generation was not taken, the last good configuration stays in force."""
     reason: Text
+    """In one CamelCase word, why it was taken or not: docs/reference/conditions.md, at Stalled."""
     message: Message = ""
+    """What to correct, where it was not taken."""
+
+
+class DrainReason(StrEnum):
+    """Why a trader's pod is to go."""
+
+    DELETING = "Deleting"
+    """The bot is being deleted, and `onDelete` is not Hold."""
+    SUSPENDED = "Suspended"
+    """`spec.suspend` is true."""
+    LEAVING_LIVE = "LeavingLive"
+    """A live pod whose spec asks for Paper."""
+
+
+class DrainReport(ApiModel):
+    """What a pod that is to go has done: nothing new is risked, orders are cancelled, nothing is sold."""
+
+    reason: DrainReason
+    since: Time
+    """When this trader saw that it is asked for."""
+    done: bool = False
+    """No own order is open or unresolved but the protective stops that `orders` names, and the account agreed with the
+    books afterwards. Positions may be held: `openPositions` says how many."""
+    orders: list[StoppedOrder] = Field(
+        default_factory=list, max_length=MAX_REPORTED_ORDERS, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """Each order that was cancelled for it, and each that stays; at most 50."""
 
 
 class AuditHead(ApiModel):
     """The end of the audit chain, published outside of the pod so that a cut tail is noticed."""
 
     sequence: Annotated[int, Field(ge=0)]
+    """Number of the last record."""
     hash: Text
+    """Hash of the last record, hexadecimal; `tradingbot-trader audit verify` compares it."""
 
 
 class Position(ApiModel):
+    """What the bot holds of one symbol."""
+
     symbol: Text
+    """Market, like BTC/USDT."""
     quantity: Reported
     """In the base currency."""
     cost: Reported
@@ -125,18 +215,26 @@ class Performance(ApiModel):
     """Since the book was opened; the series belong in Prometheus."""
 
     realized_pnl: Reported = Decimal(0)
+    """Profit or loss of what was sold, fees included, in the capital's currency."""
     unrealized_pnl: Reported = Decimal(0)
+    """Profit or loss of what is held at its last trusted price, in the capital's currency."""
     day_pnl: Reported = Decimal(0)
     """Realized and unrealized since 00:00 UTC."""
     fees: Reported = Decimal(0)
+    """Fees of all fills, in the capital's currency."""
     fills: Annotated[int, Field(ge=0)] = 0
+    """Fills that are in the ledger."""
     orders: Annotated[int, Field(ge=0)] = 0
+    """Orders that the risk checks let pass."""
     denials: Annotated[int, Field(ge=0)] = 0
     """Orders that the risk checks refused."""
 
 
 class Preflight(ApiModel):
+    """What a live pod checks before it may trade."""
+
     passed: bool
+    """Whether every check has passed."""
     reason: Text = ""
     """In one CamelCase word, why not."""
     message: Message = ""
@@ -146,6 +244,8 @@ class Preflight(ApiModel):
 
 
 class CredentialsReport(ApiModel):
+    """The exchange key, as far as it may be told."""
+
     ready: bool
     """Whether a key is in force: it authenticates, may trade, and may neither withdraw nor transfer."""
     fingerprint: Fingerprint = ""
@@ -159,6 +259,8 @@ class CredentialsReport(ApiModel):
 
 
 class AccountReport(ApiModel):
+    """The account at the venue, as far as it may be told."""
+
     fingerprint: Fingerprint = ""
     """First 12 hex digits of the SHA-256 of the venue's id of the account; two live bots must not share one."""
 
@@ -174,6 +276,7 @@ class BalanceDelta(ApiModel):
     """One asset, whether it differs or not."""
 
     asset: Text
+    """Asset, like BTC."""
     venue: Reported
     """What the venue says that the account holds."""
     local: Reported
@@ -183,9 +286,15 @@ class BalanceDelta(ApiModel):
 
 
 class ReconciliationReport(ApiModel):
+    """The last comparison of the books with the venue."""
+
     at: Time
+    """When it ended."""
     result: ReconciliationResult
+    """Passed: books and venue agree. Failed: they differ. Inconclusive: the venue could not be asked, or orders were
+    under way; nothing is proved either way, and it is tried again."""
     message: Message = ""
+    """What differs, or why nothing is proved, and what to do."""
     deltas: list[BalanceDelta] = Field(
         default_factory=list,
         max_length=MAX_REPORTED_DELTAS,
@@ -198,6 +307,8 @@ class ReconciliationReport(ApiModel):
 
 
 class BreakersReport(ApiModel):
+    """The circuit breakers of a live trader."""
+
     open: list[Text] = Field(
         default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
@@ -205,6 +316,7 @@ class BreakersReport(ApiModel):
     trips: Annotated[int, Field(ge=0)] = 0
     """How often any of them opened since the book was opened."""
     last_trip_at: Time | None = None
+    """When one of them opened last."""
 
 
 class TraderStatus(ApiModel):
@@ -213,31 +325,47 @@ class TraderStatus(ApiModel):
     uid: Text
     """uid of the bot that this speaks for; a report of another uid is ignored."""
     pod: Text
+    """Name of the pod that writes this."""
     version: Text
+    """Version of the trader in that pod."""
     mode: Mode
     """Which book it trades: Paper or Live."""
     state: TradingState
+    """What may leave the trader. Active: all that the risk checks pass. ReduceOnly: cancels, stop-losses and exits.
+    Halted: cancels alone."""
     state_reasons: list[Text] = Field(
         default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
     """What holds the state above Active."""
     started_at: Time
+    """When this run of the trader began."""
     heartbeat_at: Time
     """When this was written; at least every 30 s."""
     epoch: Annotated[int, Field(ge=0)]
     """Number of this run of the trader; part of every client order id."""
     config: ConfigReport
     latch: Latch = Latch()
+    drain: DrainReport | None = None
+    """How far it is with what has to be done before its pod goes; absent while nothing asks for that."""
     limit: Reported = Decimal(0)
     """Capital limit in force: the stricter of permit and spec."""
     stage: Text = ""
+    """The capital stage in force; empty while nothing is permitted."""
     open_positions: Annotated[int, Field(ge=0)] = 0
+    """Symbols of which enough is held to be sold; what is less is dust."""
     open_orders: Annotated[int, Field(ge=0)] = 0
+    """Own orders that rest at the venue, or may."""
     unresolved_orders: Annotated[int, Field(ge=0)] = 0
     """Orders that may or may not exist at the venue; each counts at its full cost until that is proven."""
     positions: list[Position] = Field(
         default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
+    """What is held, dust included; at most 20."""
+    left_behind: list[Text] = Field(
+        default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """What the live book still holds while this pod trades on paper, like `0.5 BTC/USDT`. Nobody manages it but the
+    stops that rest at the venue: sell it yourself, or go live again."""
     performance: Performance = Performance()
     dropped_messages: Annotated[int, Field(ge=0)] = 0
     """Market messages that were received and not processed since the start."""
@@ -255,6 +383,8 @@ class TraderStatus(ApiModel):
 
 
 class TradingBotStatus(ApiModel):
+    """The answer of operator and trader."""
+
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     """The generation of the spec that the operator has reconciled."""
     conditions: list[Condition] = Field(
@@ -262,6 +392,8 @@ class TradingBotStatus(ApiModel):
         max_length=20,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
+    """The operator's judgements, one a type: docs/reference/conditions.md. Ready, Reconciling and Stalled are as
+    kstatus defines them, so `kubectl wait --for=condition=Ready` works."""
     phase: Text | None = None
     """One word for `kubectl get`; decoration, decide by the conditions."""
     permit: Permit | None = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,54 @@ def test_no_rule_fails_on_a_value_that_its_pattern_would_refuse() -> None:
             assert "int(" not in rule["rule"], path
             guarded = rule["rule"].count("isQuantity(")
             assert bool(guarded) == ("quantity(" in rule["rule"]), path
+
+
+def test_kill_switch_itself_has_no_rule_and_asks_for_nothing() -> None:
+    """A kill changes it, so nothing about it as a whole is ratcheted."""
+    bot = schema_of(next(kind for kind in crd.KINDS if kind.name == "TradingBot"))
+    switch = bot["properties"]["spec"]["properties"]["killSwitch"]
+    assert set(switch) == {"type", "description", "default", "properties"}
+    for schema in (bot, bot["properties"]["spec"]):
+        assert not {"maxProperties", "minProperties"} & set(schema)
+
+
+def test_no_format_stands_in_a_spec() -> None:
+    """Where one stands the API server takes any list for the string (seen on Kubernetes 1.36)."""
+    assert [(kind, path) for kind, path, node in EVERYWHERE if path.startswith(".spec") and "format" in node] == []
+
+
+def test_every_property_has_a_description_that_teaches() -> None:
+    """`kubectl explain` prints them. The API server describes metadata itself, and takes no words about it."""
+    silent = [
+        (kind, path)
+        for kind, path, node in EVERYWHERE
+        if path != ".metadata" and not path.endswith(("[]", ".*")) and len(node.get("description", "")) < 5
+    ]
+    assert silent == []
+
+
+def test_generated_manifest_shares_nothing_with_the_next_one() -> None:
+    """Whoever changes one, as tests do, must not change what is generated afterwards."""
+    for kind in crd.KINDS:
+        first, again = crd.build_crd(kind), crd.build_crd(kind)
+        metadata = first["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["metadata"]
+        metadata["properties"]["name"].clear()
+        assert crd.build_crd(kind) == again
+
+
+def test_columns_and_selectors_lead_to_fields_that_are_there() -> None:
+    for kind in crd.KINDS:
+        known = {path for path, _ in walk(schema_of(kind))}
+        for column in kind.columns:
+            path = re.sub(r"\[\?\(.*\)\]", "[]", column.path)
+            assert path in known or path == ".metadata.creationTimestamp", column
+        assert set(kind.selectable) <= known
+
+
+def test_time_that_is_to_come_is_no_date_column() -> None:
+    """kubectl prints a date as its age, and one in the future as <invalid>."""
+    columns = [column for kind in crd.KINDS for column in kind.columns]
+    assert [each for each in columns if "expires" in each.path.lower() and each.type == "date"] == []
 
 
 def test_required_fields_of_spec_are_frozen() -> None:
