@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST := 1.34
 CRD_FOLDERS := crds charts/tradingbot-operator/files/crds
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check generate lock lint types imports drift chart image check-skaffold clean tools bench soak simulate
+.PHONY: help demo test test-oldest e2e check generate lock lint types imports drift chart image e2e-network check-skaffold clean tools bench soak simulate
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: set PYTHON=python3.11"; exit 1; }
@@ -24,13 +25,18 @@ demo: $(READY) ## Install the operator from its chart on a real control plane, t
 
 test: tools ## All tests that run on this machine, with line coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -m 'not soak and not simulation' $(or $(PYTEST),-q -n 4 --dist loadfile)
+	@$(BIN)/coverage run -m pytest -m 'not soak and not simulation and not network' $(or $(PYTEST),-q -n 4 --dist loadfile)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=85
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'soak or simulation'
 
-tools: $(READY) ## Find or build the control plane's programs
-	@$(BIN)/python -m tradingbot_sandbox tools >/dev/null
+test-oldest: $(READY) ## The tests that need an API server, on the oldest Kubernetes that is supported (about seven minutes to build it once)
+	@TRADINGBOT_KUBERNETES=$(OLDEST) $(BIN)/python -m tradingbot_sandbox tools --chart >/dev/null
+	@TRADINGBOT_KUBERNETES=$(OLDEST) $(BIN)/python -m pytest $(or $(PYTEST),-q -n 2 --dist loadfile) -m control_plane \
+		tests/integration/test_sandbox_control_plane.py tests/integration/operator tests/integration/policies tests/chart
+
+tools: $(READY) ## Find or build the control plane's programs, and the pinned ones that check the chart
+	@$(BIN)/python -m tradingbot_sandbox tools --chart >/dev/null
 
 check: lint types imports drift chart ## Everything that needs no test run: lint, types, imports, drift, chart
 
@@ -48,7 +54,7 @@ drift: $(READY)
 	@$(BIN)/python -m tradingbot_api.crd --check $(CRD_FOLDERS)
 	@$(BIN)/python docs/generate_reference.py --check
 
-chart: tools
+chart: tools ## Lint (Helm 3 and 4), render, unit-test and check the chart against a real API server's schemas
 	@$(BIN)/python -m pytest -q tests/chart
 
 simulate: $(READY) ## Play random worlds of faults and crashes, and check the promises in each (SEEDS=10000, FIRST=0, JOBS=2; SEED=1234: one again)
@@ -57,7 +63,7 @@ simulate: $(READY) ## Play random worlds of faults and crashes, and check the pr
 soak: $(READY) ## Kill the real trader by SIGKILL at every point, and compare venue and ledger (CASE=POINT/KIND/FATE, POINT=, TIMES=3, KEEP=1)
 	@PYTHONPATH=tests $(BIN)/python tests/soak/run.py $(if $(CASE),--case '$(CASE)') $(if $(POINT),--point '$(POINT)') $(if $(TIMES),--times $(TIMES)) $(if $(KEEP),--keep)
 
-bench: $(READY) ## Measure order path, memory, start, burst, commit and risk check (ONLY=order-path, BENCH_DIR=DIR, BENCH_JSON=FILE)
+bench: $(READY) ## Measure the trader and the operator (ONLY=order-path,operator-scale, BENCH_BOTS=100,1000, BENCH_DIR=DIR, BENCH_JSON=FILE)
 	@PYTHONPATH=tests $(BIN)/python -m bench
 
 generate: $(READY) ## Write what is generated from the models
@@ -69,6 +75,12 @@ lock: $(READY) ## Pin the dependencies again: newest versions that pyproject.tom
 
 image: ## Build the images and start them on a real node (needs docker and a cluster: docs/how-to/images.md)
 	@scripts/check-images
+
+e2e: tools ## The whole product on a real control plane: 200 random edits, 20 killed leaders (PYTEST='-k lifecycle')
+	@TRADINGBOT_EDITS=200 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/e2e tests/chaos $(PYTEST)
+
+e2e-network: tools ## NetworkPolicies on a real node: every connection is tried (needs a cluster: docs/how-to/test-the-network.md; KEEP=1)
+	@$(BIN)/python -m pytest tests/network -m network $(or $(PYTEST),-q)
 
 check-skaffold: ## skaffold diagnose and render
 	@scripts/check-skaffold

@@ -14,6 +14,8 @@ ROLL_OUT = "tradingbot.dev/roll-out"
 """Annotation, with updatePolicy Manual: the hash of the pod template that may replace the running one."""
 FINALIZER = "tradingbot.dev/on-delete"
 """On a bot only while `onDelete` asks for work that is not done."""
+APPROVED_BY = "tradingbot.dev/approved-by"
+"""Annotation of an approval: who signed, proved by the API server. An approval without it does not count."""
 
 OPERATOR_MANAGER = "tradingbot-operator"
 TRADER_MANAGER = "tradingbot-trader"

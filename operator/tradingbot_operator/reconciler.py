@@ -1,35 +1,53 @@
-"""SHELL. key -> observe -> plan -> apply -> status -> events. It does what the plan says, by no rule of its own."""
+"""SHELL. key -> observe -> plan -> finalizer -> apply -> status -> events. It has no rule of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
 from tradingbot_api.conditions import Reason
-from tradingbot_api.labels import child_name
+from tradingbot_api.labels import FINALIZER, child_name
 from tradingbot_operator import kinds
 from tradingbot_operator.children.platform import Platform
 from tradingbot_operator.errors import ApiError, Conflict, Refused
 from tradingbot_operator.kinds import Key, Kind
 from tradingbot_operator.kube import KubeApi
 from tradingbot_operator.manifest import Manifest, text, uid_of
+from tradingbot_operator.plan.credentials import is_made
 from tradingbot_operator.plan.drift import is_up_to_date
 from tradingbot_operator.plan.events import build_event
+from tradingbot_operator.plan.guard import GuardReport
+from tradingbot_operator.plan.permit import Clearance, find_account_holder
 from tradingbot_operator.plan.plan import Observation, Plan, plan
 from tradingbot_operator.plan.view import read_bot
 from tradingbot_operator.plan.workload import Apply, Problem
 from tradingbot_operator.store import Store, is_ours_by_label
+
+
+class PolicyGuard(Protocol):
+    async def check(self, bot: Manifest) -> GuardReport:
+        """Whether the admission policies that protect this bot are in force now."""
+
 
 log = structlog.get_logger(__name__)
 
 
 class Reconciler:
     def __init__(
-        self, api: KubeApi, store: Store, platform: Platform, *, now_ns: Callable[[], int], instance: str
+        self,
+        api: KubeApi,
+        store: Store,
+        platform: Platform,
+        guard: PolicyGuard,
+        *,
+        now_ns: Callable[[], int],
+        instance: str,
     ) -> None:
         """`instance` names this process in Events."""
+        self._guard = guard
         self._api = api
         self._store = store
         self._platform = platform
@@ -42,16 +60,66 @@ class Reconciler:
         if bot is None:
             return None
         observation = await self._confirm(key, Observation(bot, self._store.children(key)))
+        observation = await self._ask_store(key, observation)
         todo = self._plan(observation)
-        refusals = await self._carry_out(key, todo)
+        if todo.asks_clearance:
+            observation = replace(observation, clearance=await self._clear(bot))
+            todo = self._plan(observation)
+        refusals: tuple[Problem, ...] = ()
+        if todo.finalizer:
+            try:
+                bot = await self._put_finalizers(key, bot, [FINALIZER])
+            except Refused as refused:  # no live pod without it
+                refusals = (_describe(refused),)
+                todo = replace(todo, applies=tuple(each for each in todo.applies if each.kind != kinds.DEPLOYMENT))
+        refusals += await self._carry_out(key, todo)
         if refusals:
             todo = self._plan(replace(observation, refusals=refusals))
-        if todo.status is not None and await self._write_status(key, bot, todo.status):
-            await self._tell(key, bot, todo)
+        if todo.status is not None:
+            written = await self._write_status(key, bot, todo.status)
+            if written is None:
+                return None
+            bot = written
+        await self._tell(key, bot, todo)
+        if todo.finalizer is False:
+            await self._put_finalizers(key, bot, [])
         return todo.requeue_after_seconds
 
     def _plan(self, observation: Observation) -> Plan:
         return plan(observation, self._platform, self._now_ns())
+
+    async def _ask_store(self, key: Key, observation: Observation) -> Observation:
+        """What External Secrets said last of what it cannot make: its status does not name the key."""
+        secret = observation.children.get(kinds.EXTERNAL_SECRET)
+        if secret is None or is_made(secret):
+            return observation
+        try:
+            warning = await self._api.find_warning(key.namespace, kinds.EXTERNAL_SECRET, child_name(key.name))
+        except ApiError as error:
+            log.warning("events not read", bot=str(key), error=str(error))
+            return observation
+        return replace(observation, store_warning=warning)
+
+    async def _clear(self, bot: Manifest) -> Clearance:
+        view = read_bot(bot)
+        others = (read_bot(other) for other in self._store.bots_of_account(view.trader.account if view.trader else ""))
+        return Clearance(await self._guard.check(bot), find_account_holder(view, others))
+
+    async def _put_finalizers(self, key: Key, bot: Manifest, finalizers: list[str]) -> Manifest:
+        """The bot as it is then."""
+        try:
+            written = await self._api.apply_finalizers(key, finalizers, uid=uid_of(bot))
+        except Conflict:
+            await self._look_for_bot(key, bot)
+            raise
+        except Refused:
+            if await self._api.get(kinds.BOT, key.namespace, key.name) is None:
+                self._store.remove(kinds.BOT, bot)
+                return bot  # gone meanwhile
+            raise
+        self._store.put(kinds.BOT, written)
+        log.info("finalizers written", bot=str(key), finalizers=finalizers)
+        return written
 
     async def _confirm(self, key: Key, observation: Observation) -> Observation:
         """What the plan would make because nothing was seen may be there without our labels: then it is not ours."""
@@ -67,6 +135,8 @@ class Reconciler:
         """Answers what was refused. A conflict ends the attempt: what we saw is old."""
         for delete in todo.deletes:
             await self._api.delete(delete.kind, delete.namespace, delete.name, uid=delete.uid)
+            if (seen := self._store.children(key).get(delete.kind)) is not None:
+                self._store.remove(delete.kind, seen)  # not every kind is watched, and a list comes later
             log.info("deleted", bot=str(key), kind=delete.kind.name, object=delete.name)
         refusals: list[Problem] = []
         for apply in todo.applies:
@@ -75,6 +145,9 @@ class Reconciler:
             try:
                 await self._apply(key, apply)
             except Refused as refused:
+                if refused.status == 404 and apply.kind in kinds.OPTIONAL:
+                    self._store.forget(apply.kind)  # its CRD went between two lists
+                    continue
                 if not apply.is_new and await self._is_replaced(key, apply):
                     raise Conflict(refused.what, "another object has this name now", status=409) from refused
                 log.error("refused", bot=str(key), request=refused.what, error=_first_line(refused))
@@ -96,7 +169,7 @@ class Reconciler:
         found = await self._api.get(kind, key.namespace, child_name(key.name))
         if found is not None and is_ours_by_label(found):
             self._store.put(kind, found)
-        elif (seen := self._store.children(key)[kind]) is not None:
+        elif (seen := self._store.children(key).get(kind)) is not None:
             self._store.remove(kind, seen)
         return found
 
@@ -105,8 +178,8 @@ class Reconciler:
         found = await self._look_again(key, apply.kind)
         return found is None or uid_of(found) != uid_of(apply.manifest)
 
-    async def _write_status(self, key: Key, bot: Manifest, status: Manifest) -> bool:
-        """False when the bot is gone."""
+    async def _write_status(self, key: Key, bot: Manifest, status: Manifest) -> Manifest | None:
+        """The bot as it is then; None when it is gone."""
         try:
             version = text(bot, "metadata", "resourceVersion")
             written = await self._api.apply_status(key, status, resource_version=version)
@@ -117,10 +190,10 @@ class Reconciler:
             if error.status != 404:
                 raise
             self._store.remove(kinds.BOT, bot)  # deleted meanwhile
-            return False
+            return None
         self._store.put(kinds.BOT, written)
         log.info("status written", bot=str(key), phase=status["phase"], generation=status["observedGeneration"])
-        return True
+        return written
 
     async def _look_for_bot(self, key: Key, bot: Manifest) -> None:
         found = await self._api.get(kinds.BOT, key.namespace, key.name)

@@ -19,6 +19,16 @@ _Place = tuple[str, str]
 """Namespace and name."""
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a list shows, and nothing had shown before it."""
+
+    manifest: Manifest
+    """As listed, or as it was last seen if it is gone."""
+    version: int
+    """The change is no newer than that."""
+
+
 @dataclass(slots=True)
 class _Shelf:
     """All objects of one kind."""
@@ -33,6 +43,8 @@ class _Shelf:
 class Store:
     def __init__(self) -> None:
         self._shelves = {kind: _Shelf({}, {}, {}) for kind in (kinds.BOT, *kinds.CHILDREN)}
+        self._unknown = set(kinds.OPTIONAL)
+        """Kinds that the API server does not have, as far as the last list shows."""
 
     def put(self, kind: Kind, manifest: Manifest) -> bool:
         """Whether it is news."""
@@ -52,31 +64,50 @@ class Store:
         shelf.gone[place] = max(version, resource_version_of(seen))
         return shelf.seen.pop(place, None) is not None
 
-    def replace(self, kind: Kind, manifests: Iterable[Manifest], *, version: int, namespace: str | None) -> None:
+    def replace(self, kind: Kind, manifests: Iterable[Manifest], *, version: int, namespace: str | None) -> list[News]:
         """A whole list as of `version`, of one namespace or of all (None)."""
+        self._unknown.discard(kind)
         shelf = self._shelves[kind]
         listed = {_place(manifest): manifest for manifest in manifests}
-        for manifest in listed.values():
-            self.put(kind, manifest)
+        news = [
+            News(manifest, resource_version_of(manifest)) for manifest in listed.values() if self.put(kind, manifest)
+        ]
         vanished = [
             place
             for place, seen in shelf.seen.items()
             if place not in listed and namespace in (None, place[0]) and resource_version_of(seen) <= version
         ]
-        for place in vanished:
-            del shelf.seen[place]
+        news += [News(shelf.seen.pop(place), version) for place in vanished]
         shelf.listed[namespace] = max(version, shelf.listed.get(namespace, 0))
         shelf.gone = {
             place: at for place, at in shelf.gone.items() if at > version or namespace not in (None, place[0])
         }
+        return news
+
+    def forget(self, kind: Kind) -> None:
+        """The API server has no such kind: its objects went with it."""
+        self._unknown.add(kind)
+        self._shelves[kind] = _Shelf({}, {}, {})
 
     def bot(self, key: Key) -> Manifest | None:
         return self._shelves[kinds.BOT].seen.get((key.namespace, key.name))
 
     def children(self, key: Key) -> dict[Kind, Manifest | None]:
-        """What is known under the children's derived names; a child without our labels is not known here."""
+        """What is known under the children's derived names; a child without our labels is not known here.
+
+        A kind that the API server does not have is not in it.
+        """
         place = (key.namespace, child_name(key.name))
-        return {kind: self._shelves[kind].seen.get(place) for kind in kinds.CHILDREN}
+        return {kind: self._shelves[kind].seen.get(place) for kind in kinds.CHILDREN if kind not in self._unknown}
+
+    def bots_of_account(self, fingerprint: str) -> list[Manifest]:
+        """Those whose trader reports that account of the venue; none for an empty fingerprint."""
+        bots = self._shelves[kinds.BOT].seen.values()
+        path = ("status", "trader", "account", "fingerprint")
+        return [bot for bot in bots if fingerprint and text(bot, *path) == fingerprint]
+
+    def bots(self) -> Iterable[Manifest]:
+        return self._shelves[kinds.BOT].seen.values()
 
     def bot_keys(self) -> list[Key]:
         return [Key(*place) for place in self._shelves[kinds.BOT].seen]

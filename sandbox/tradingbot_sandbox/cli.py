@@ -16,8 +16,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from tradingbot_sandbox.control_plane.binaries import Search
-from tradingbot_sandbox.control_plane.build import provide_binaries
+from tradingbot_sandbox.control_plane.binaries import KUBERNETES_VARIABLE, Search
+from tradingbot_sandbox.control_plane.build import provide_binaries, provide_chart_tools
 from tradingbot_sandbox.control_plane.pins import KUBERNETES, shipped_kubernetes_minors
 from tradingbot_sandbox.control_plane.progress import build_progress
 from tradingbot_sandbox.supervisor import client
@@ -101,6 +101,8 @@ kubernetes_option: Callable[[Callable[..., None]], Callable[..., None]] = click.
     type=click.Choice(shipped_kubernetes_minors()),
     default=KUBERNETES,
     show_default=True,
+    envvar=KUBERNETES_VARIABLE,
+    show_envvar=True,
     help="Which minor version of Kubernetes.",
 )
 
@@ -270,7 +272,10 @@ def env(state: StateFolder) -> None:
 
 @main.command()
 @kubernetes_option
-def tools(kubernetes: str) -> None:
+@click.option(
+    "--chart", is_flag=True, help="Also what checks the chart: pinned Helm 3 and 4, helm-unittest, kubeconform."
+)
+def tools(kubernetes: str, *, chart: bool) -> None:
     """Find or build the control plane's programs.
 
     Prints where they are. They are looked for in KUBEBUILDER_ASSETS, on PATH (kubectl and helm) and in the cache
@@ -278,8 +283,9 @@ def tools(kubernetes: str) -> None:
     """
     search = Search.here(kubernetes=kubernetes)
     with build_progress() as progress:
-        binaries = provide_binaries(search, progress)
-    for name, path in binaries.as_mapping().items():
+        found = provide_binaries(search, progress).as_mapping()
+        for_chart = provide_chart_tools(search, progress) if chart else {}
+    for name, path in dict.fromkeys([*found.items(), *for_chart.items()]):
         click.echo(f"{name:24} {path}")
 
 

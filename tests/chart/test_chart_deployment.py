@@ -6,52 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from support.chart import DIGEST, EVERYTHING, POD_IP, VENUE, settings_of
 from tradingbot_api.spec import ExchangeId, Network
-from tradingbot_operator.children.platform import Addresses
+from tradingbot_operator.children.platform import Addresses, MonitorRules, NetworkRules
 from tradingbot_operator.settings import Settings
 from tradingbot_sandbox.node.spec_check import check_pod
-
-VENUE = {"restUrl": "http://127.0.0.9:8080/api/v3", "streamUrl": "ws://127.0.0.9:8080/ws"}
-DIGEST = "sha256:" + "ab" * 32
-POD_IP = "127.8.0.2"
-EVERYTHING = {
-    "installation": "tokyo",
-    "watch": {"namespaces": ["desk-a", "desk-b"]},
-    "resyncIntervalSeconds": 2.5,
-    "workers": 7,
-    "logLevel": "debug",
-    "extraArgs": ["--liveness-intervals=9"],
-    "exchanges": {
-        "binance": {
-            "sandbox": VENUE | {"accountUrl": "ws://127.0.0.9:8080/ws-api/v3"},
-            "testnet": {"restUrl": "https://t/x/api/v3", "streamUrl": "wss://t/x/ws"},
-        }
-    },
-    "trader": {
-        "image": {"repository": "registry:5000/desk/tradingbot-trader", "tag": "7", "pullPolicy": "Never"},
-        "resources": {"requests": {"cpu": 1, "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
-        "storage": {"className": "fast", "accessMode": "ReadWriteOncePod"},
-    },
-    "podLabels": {"team": "desk", "app.kubernetes.io/name": "not-for-you-to-set"},
-    "podAnnotations": {"note": "x"},
-    "imagePullSecrets": ["pull"],
-    "priorityClassName": "high",
-    "nodeSelector": {"pool": "system"},
-    "tolerations": [{"operator": "Exists"}],
-    "affinity": {"nodeAffinity": {}},
-}
-
-
-def settings_of(rendered) -> Settings:
-    """What the operator makes of the arguments, after the kubelet has filled in the pod's address."""
-    arguments = [argument.replace("$(POD_IP)", POD_IP) for argument in rendered.container["args"]]
-    return Settings(_cli_parse_args=arguments)
 
 
 def test_defaults_of_the_chart_are_those_of_the_operator(chart):
     ours, theirs = settings_of(chart.render()), Settings(_cli_parse_args=[])
     # What only an installation can know.
-    differ = {"listen", "installation", "trader_image"}
+    differ = {"listen", "installation", "trader_image", "admission_policies", "lease_name", "lease_namespace"}
     assert ours.model_dump(exclude=differ) == theirs.model_dump(exclude=differ)
 
 
@@ -72,6 +37,10 @@ def test_every_value_reaches_its_setting(chart):
     assert platform.trader_requests == {"cpu": "1", "memory": "64Mi"}
     assert platform.trader_limits == {"memory": "128Mi"}
     assert (platform.storage_class, platform.storage_access_mode) == ("fast", "ReadWriteOncePod")
+    assert platform.network == NetworkRules(
+        metrics_from=(), api_server_cidrs=("10.0.0.1/32",), api_server_ports=(6443,)
+    )
+    assert platform.monitor == MonitorRules(is_enabled=False, labels={"release": "prometheus"})
     assert platform.addresses == {
         (ExchangeId.BINANCE, Network.SANDBOX): Addresses(
             rest="http://127.0.0.9:8080/api/v3",
@@ -92,9 +61,11 @@ def test_installation_is_named_after_namespace_and_release(chart):
     assert settings_of(chart.render()).installation == f"{chart.namespace}.{chart.release}"
 
 
-def test_each_setting_is_given_once(chart):
-    names = [argument.partition("=")[0] for argument in chart.render(EVERYTHING).container["args"]]
-    assert len(names) == len(set(names))
+def test_no_setting_is_given_twice(chart, refused):
+    own = {argument.partition("=")[0] for argument in chart.render(EVERYTHING).container["args"]}
+    for name in own:
+        with pytest.raises(refused, match=f"extraArgs: {name} is set already"):
+            chart.render(EVERYTHING | {"extraArgs": ["--liveness-intervals=9", f"{name}=x"]})
 
 
 @pytest.mark.parametrize("part", ["operator", "trader"])
@@ -139,10 +110,37 @@ def test_pod_is_given_more_time_to_end_than_the_operator_takes(chart):
     assert rendered.pod["spec"]["terminationGracePeriodSeconds"] > settings_of(rendered).graceful_exit_seconds
 
 
-def test_two_operators_never_run_side_by_side(chart):
+def test_new_operator_stands_by_before_an_old_one_ends(chart):
     (deployment,) = chart.render().of("Deployment")
     assert deployment["spec"]["replicas"] == 1
-    assert deployment["spec"]["strategy"] == {"type": "Recreate"}
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert settings_of(chart.render()).election
+
+
+def test_two_releases_of_a_namespace_have_two_leases(chart):
+    names = {settings_of(chart.render({"fullnameOverride": name})).lease_name for name in ("a", "b")}
+    assert names == {"a", "b"}
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_several_operators_are_spread_and_never_drained_at_once(chart, replicas):
+    rendered = chart.render({"replicas": replicas})
+    (deployment,) = rendered.of("Deployment")
+    selector = deployment["spec"]["selector"]
+    assert deployment["spec"]["replicas"] == replicas
+    spread = rendered.pod["spec"].get("topologySpreadConstraints", [])
+    budgets = rendered.of("PodDisruptionBudget")
+    if replicas == 1:
+        assert (spread, budgets) == ([], []), "a budget would block each drain"
+        return
+    assert [(each["whenUnsatisfiable"], each["labelSelector"]) for each in spread] == [("ScheduleAnyway", selector)]
+    assert [each["spec"] for each in budgets] == [{"minAvailable": 1, "selector": selector}]
+
+
+@pytest.mark.parametrize("replicas", [0, 4])
+def test_no_operator_or_a_crowd_is_refused(chart, refused, replicas):
+    with pytest.raises(refused, match="replicas"):
+        chart.render({"replicas": replicas})
 
 
 def test_selector_and_service_find_the_pod_whatever_labels_are_added(chart):
@@ -161,5 +159,5 @@ def test_what_belongs_to_the_pod_is_passed_on(chart):
     pod = chart.render(EVERYTHING).pod
     assert pod["metadata"]["annotations"] == {"note": "x"}
     assert pod["spec"]["imagePullSecrets"] == [{"name": "pull"}]
-    for field in ("priorityClassName", "nodeSelector", "tolerations", "affinity"):
+    for field in ("priorityClassName", "nodeSelector", "tolerations", "affinity", "topologySpreadConstraints"):
         assert pod["spec"][field] == EVERYTHING[field]

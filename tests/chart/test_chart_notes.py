@@ -8,9 +8,8 @@ import textwrap
 import pytest
 import yaml
 
+from support.chart import DIGEST, VENUE
 from tradingbot_api.objects import TradingBot
-
-VENUE = {"restUrl": "http://venue:8080/api/v3", "streamUrl": "ws://venue:8080/ws"}
 
 
 def example_bot(notes: str) -> dict:
@@ -47,3 +46,22 @@ def test_notes_warn_of_what_was_left_out(chart):
 
 def test_notes_say_what_uninstalling_leaves_behind(chart):
     assert "Uninstalling removes no bot" in chart.render_notes()
+
+
+def test_example_bot_trades_on_the_test_venue_where_there_is_one(chart):
+    assert example_bot(chart.render_notes())["spec"]["exchange"]["network"] == "Mainnet"
+    notes = chart.render_notes({"exchanges": {"binance": {"sandbox": VENUE}}})
+    assert example_bot(notes)["spec"]["exchange"]["network"] == "Sandbox"
+
+
+def test_notes_ask_for_the_digest_of_the_traders_image_until_it_is_given(chart):
+    assert "set trader.image.digest" in chart.render_notes()
+    assert "set trader.image.digest" not in chart.render_notes(
+        {"trader": {"image": {"repository": "x", "digest": DIGEST}}}
+    )
+
+
+def test_notes_name_the_roles_that_the_chart_makes(chart):
+    for role in ("approver", "promoter", "on-duty"):
+        assert f"--clusterrole=tradingbot-{role} " in chart.render_notes()
+        assert f"tradingbot-{role}" not in chart.render_notes({"rbac": {"people": False}})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-VENUE = {"restUrl": "http://127.0.0.1:8080/api/v3", "streamUrl": "ws://127.0.0.1:8080/ws"}
+from support.chart import EVERYTHING, VENUE
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,16 @@ def walk(schema: dict[str, Any], node: dict[str, Any], path: str = "") -> Iterat
         yield from walk(schema, child, f"{path}.{name}".lstrip("."))
 
 
-def test_chart_lints_without_a_warning(chart):
-    assert "0 chart(s) failed" in chart.lint()
+@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
+def test_chart_lints_without_a_warning(each_chart, values):
+    said = each_chart.lint(values)
+    assert "0 chart(s) failed" in said
+    assert "WARNING" not in said
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
+def test_both_helms_render_the_same(chart, each_chart, values):
+    assert each_chart.render(values).objects == chart.render(values).objects
 
 
 @pytest.mark.parametrize(
@@ -42,6 +50,18 @@ def test_chart_lints_without_a_warning(chart):
         pytest.param({"image": {"repository": "x", "tga": "1"}}, "tga", id="misspelled below"),
         pytest.param({"trader": {"storage": {"size": "1Gi"}}}, "size", id="a bot owner's field"),
         pytest.param({"trader": {"command": ["sh"]}}, "command", id="a command"),
+        pytest.param(
+            {"trader": {"networkPolicy": {"extraEgress": [{"to": []}]}}},
+            "/extraEgress/0/to",
+            id="nobody means everybody",
+        ),
+        pytest.param(
+            {"trader": {"networkPolicy": {"extraEgress": [{}]}}}, "/extraEgress/0", id="a rule for everything"
+        ),
+        pytest.param(
+            {"trader": {"networkPolicy": {"metricsFrom": [{"podSelectors": {}}]}}}, "podSelectors", id="unknown peer"
+        ),
+        pytest.param({"trader": {"podMonitor": {"interval": "often"}}}, "/podMonitor/interval", id="interval"),
         pytest.param({"image": {"repository": "x:1"}}, "/image/repository", id="tag in the repository"),
         pytest.param({"image": {"digest": "sha256:12"}}, "/image/digest", id="short digest"),
         pytest.param({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy", id="pull policy"),
@@ -81,17 +101,49 @@ def test_chart_lints_without_a_warning(chart):
         pytest.param({"trader": {"storage": {"accessMode": "ReadWriteMany"}}}, "accessMode", id="many writers"),
         pytest.param({"trader": {"resources": {"limits": {"memory": "much"}}}}, "memory", id="not a quantity"),
         pytest.param({"crds": {"enabled": "yes"}}, "/crds/enabled", id="text for a switch"),
+        pytest.param({"image": {"digest": "ab" * 32}}, "/image/digest", id="digest without its algorithm"),
+        pytest.param({"image": {"digest": "sha256:" + "AB" * 32}}, "/image/digest", id="digest in capitals"),
+        pytest.param({"trader": {"image": {"digest": "sha512:" + "ab" * 64}}}, "/trader/image/digest", id="sha512"),
+        pytest.param({"image": {"repository": ""}}, "/image/repository", id="no repository"),
+        pytest.param({"image": {"tag": "v1/2"}}, "/image/tag", id="slash in a tag"),
+        pytest.param({"image": {"tag": 1.1}}, "/image/tag", id="tag that is a number"),
+        pytest.param({"imagePullSecrets": [{"name": "x"}]}, "/imagePullSecrets/0", id="object for a name"),
+        pytest.param({"watch": {"namespace": ["a"]}}, "namespace", id="one namespace"),
+        pytest.param({"watch": {"namespaces": ["a.b"]}}, "/watch/namespaces/0", id="dot in a namespace"),
+        pytest.param({"watch": {"namespaces": ["a" * 64]}}, "/watch/namespaces/0", id="long namespace"),
+        pytest.param({"watch": {"namespaces": [""]}}, "/watch/namespaces/0", id="empty namespace"),
+        pytest.param({"workers": 0}, "/workers", id="no workers"),
+        pytest.param({"workers": 2.5}, "/workers", id="half a worker"),
+        pytest.param({"extraArgs": ["-v"]}, "/extraArgs/0", id="short option"),
+        pytest.param({"extraArgs": ["--log-json"]}, "/extraArgs/0", id="option without a value"),
+        pytest.param({"podLabels": {"team": "a b"}}, "/podLabels/team", id="blank in a label"),
+        pytest.param({"podLabels": {"team": 7}}, "/podLabels/team", id="number in a label"),
+        pytest.param({"nodeSelector": {"a/b/c": "x"}}, "a/b/c", id="two slashes in a label's name"),
+        pytest.param({"tolerations": [{"operater": "Exists"}]}, "operater", id="misspelled toleration"),
+        pytest.param({"tolerations": [{"effect": "NoRun"}]}, "/tolerations/0/effect", id="unknown effect"),
+        pytest.param({"affinity": {"nodeAffinty": {}}}, "nodeAffinty", id="misspelled affinity"),
+        pytest.param({"topologySpreadConstraints": [{"maxSkew": 1}]}, "topologyKey", id="half a constraint"),
+        pytest.param({"priorityClassName": "Very High"}, "/priorityClassName", id="priority class with a blank"),
+        pytest.param({"networkPolicy": {"metricsFrom": [{}]}}, "/networkPolicy/metricsFrom/0", id="anybody as a peer"),
+        pytest.param({"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "cidrs/0", id="address without bits"),
+        pytest.param({"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.0/40"]}}}, "cidrs/0", id="too many bits"),
+        pytest.param({"networkPolicy": {"apiServer": {"ports": []}}}, "ports", id="no way to the API server"),
+        pytest.param({"networkPolicy": {"apiServer": {"ports": ["https"]}}}, "ports/0", id="named port"),
+        pytest.param({"podMonitor": {"interval": "30"}}, "/podMonitor/interval", id="scrapes without a unit"),
+        pytest.param({"podMonitor": {"enable": True}}, "enable", id="misspelled switch"),
+        pytest.param({"serviceAccount": {"create": False}}, "/serviceAccount/name", id="account of every pod"),
+        pytest.param({"fullnameOverride": "Bots"}, "/fullnameOverride", id="capital in a name"),
     ],
 )
-def test_mistake_is_refused_and_named(chart, refused, values, said):
+def test_mistake_is_refused_and_named(each_chart, refused, values, said):
     with pytest.raises(refused, match=said.replace("/", "[./]")):
-        chart.render(values)
+        each_chart.render(values)
 
 
-def test_oldest_supported_minor_is_served_and_an_older_one_refused(chart, refused):
-    chart.render(kubernetes="1.34.0")
+def test_oldest_supported_minor_is_served_and_an_older_one_refused(each_chart, refused):
+    each_chart.render(kubernetes="1.34.0")
     with pytest.raises(refused, match="kubeVersion"):
-        chart.render(kubernetes="1.33.9")
+        each_chart.render(kubernetes="1.33.9")
 
 
 def test_every_object_of_the_schema_is_closed_and_every_field_described(schema):
@@ -105,8 +157,8 @@ def test_every_default_is_in_the_schema_and_every_field_has_a_default(schema, de
     described = {path for path, node in walk(schema, schema) if path and path != "global"}
     written = set(_paths(defaults))
     assert written - described == set()
-    # Venues are none on purpose, and which amounts of resources are set is a choice.
-    free = re.compile(r"exchanges\.|.*resources\.(requests|limits)\.")
+    # Venues are none on purpose, which amounts of resources are set is a choice, and affinity is the pod's own.
+    free = re.compile(r"exchanges\.|affinity\.|.*resources\.(requests|limits)\.")
     assert {path for path in described - written if not free.match(path)} == set()
 
 

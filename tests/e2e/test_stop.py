@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from support.stack import SYSTEM, Stack, build_bot
+from support.stack import SYSTEM, Stack, build_bot, kill_operator
 
 RESTING = {"fast": 2, "slow": 5, "rsiPeriod": 0, "entryOffsetPercent": "1.5"}
 
@@ -117,9 +117,3 @@ def is_observed(stack: Stack, desk: str, name: str = "btc") -> bool:
     generation = bot["metadata"]["generation"]
     status = bot["status"]
     return bool(status["observedGeneration"] == generation == status["trader"]["config"]["generation"])
-
-
-def kill_operator(stack: Stack) -> None:
-    for pod in stack.pods(SYSTEM):
-        name = pod["metadata"]["name"]
-        stack.kubectl("-n", SYSTEM, "delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")

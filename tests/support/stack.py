@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,8 +168,42 @@ def build_bot(name: str, namespace: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[tuple[Stack, dict[str, str]]]:
+    """A sandbox without the operator, and what it printed about its venues. Up in about ten seconds; gone with the test
+    process, however that ends."""
+    state = folder / "state"
+    command = [sys.executable, "-m", "tradingbot_sandbox", "up", "--foreground", "--state", str(state)]
+    child = Child(command, environ=dict(os.environ), directory=folder, log=folder / "up.log", guarded=True)
+    try:
+        until(lambda: is_healthy(state), folder / "up.log", child)
+        values = dict(re.findall(r"^export (\w+)=(.*)$", sandbox("env", state), re.MULTILINE))
+        environment = {
+            "KUBECONFIG": values["KUBECONFIG"], "PATH": f"{state}/bin:/usr/bin:/bin", "HOME": str(folder)
+        }  # fmt: skip
+        yield Stack(state, environment, free_port()), values
+    finally:
+        child.send(signal.SIGTERM)
+        child.wait(60)
+
+
 def install(stack: Stack, values: dict[str, str]) -> None:
-    chart = {
+    chart = chart_values(stack, values)
+    file = stack.state / "values.yaml"
+    file.write_text(yaml.safe_dump(chart))
+    done = subprocess.run(
+        [
+            f"{stack.state}/bin/helm", "install", "tradingbot-operator", str(ROOT / "charts" / "tradingbot-operator"),
+            "--namespace", SYSTEM, "--create-namespace", "--values", str(file), "--wait", "--timeout", "90s",
+        ],
+        env=stack.environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stderr}\n{stack.describe()}"
+
+
+def chart_values(stack: Stack, values: dict[str, str]) -> dict[str, Any]:
+    """What the chart has to know of the sandbox's venues."""
+    return {
         "resyncIntervalSeconds": 5,
         "exchanges": {
             "binance": {
@@ -182,16 +219,6 @@ def install(stack: Stack, values: dict[str, str]) -> None:
             }
         },
     }
-    file = stack.state / "values.yaml"
-    file.write_text(yaml.safe_dump(chart))
-    done = subprocess.run(
-        [
-            f"{stack.state}/bin/helm", "install", "tradingbot-operator", str(ROOT / "charts" / "tradingbot-operator"),
-            "--namespace", SYSTEM, "--create-namespace", "--values", str(file), "--wait", "--timeout", "90s",
-        ],
-        env=stack.environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stderr}\n{stack.describe()}"
 
 
 def sandbox(command: str, state: Path) -> str:
@@ -223,3 +250,9 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def kill_operator(stack: Stack) -> None:
+    for pod in stack.pods(SYSTEM):
+        name = pod["metadata"]["name"]
+        stack.kubectl("-n", SYSTEM, "delete", "pod", name, "--grace-period=0", "--force", "--ignore-not-found")

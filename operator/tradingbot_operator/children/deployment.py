@@ -6,6 +6,8 @@ the platform. Limits, stage, symbols and strategy reach the trader through its o
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +30,8 @@ KEYS_MODE = 0o440
 """Readable through fsGroup alone."""
 TMP_PATH = "/tmp"  # noqa: S108  a volume of its own, because the root file system is read-only
 NONROOT_ID = 65532
+TEMPLATE_HASH = "tradingbot.dev/template-hash"
+"""Annotation of the Deployment: the pod template that it was made with; another one is known before it is applied."""
 GRACE_SECONDS = 60
 """Time to cancel resting entries and to close the store."""
 
@@ -51,19 +55,46 @@ def build_deployment(
     bot: BotRef, platform: Platform, *, pod: PodPlan, addresses: Addresses | None, suspended: bool
 ) -> Manifest:
     """`addresses` for test venues alone; Mainnet's stand in the trader's code."""
-    return build_object(DEPLOYMENT, bot) | {
+    template = {"metadata": {"labels": child_labels(bot.name)}, "spec": _pod(bot, platform, pod, addresses)}
+    manifest = build_object(DEPLOYMENT, bot)
+    manifest["metadata"]["annotations"] = {TEMPLATE_HASH: _hash(template)}
+    return manifest | {
         "spec": {
             "replicas": 0 if suspended else 1,
             # Never two traders by our doing; the lease sees to the rest.
             "strategy": {"type": "Recreate"},
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": selector_labels(bot.name)},
-            "template": {
-                "metadata": {"labels": child_labels(bot.name)},
-                "spec": _pod(bot, platform, pod, addresses),
-            },
+            "template": template,
         }
     }
+
+
+def _hash(template: Manifest) -> str:
+    return hashlib.sha256(json.dumps(template, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+
+def template_hash(deployment: object) -> str:
+    """Of the pod template that it was made with; empty when it does not say."""
+    return text(deployment, "metadata", "annotations", TEMPLATE_HASH)
+
+
+def describe_change(before: object, after: object) -> str:
+    """What another pod would be made with, for a person: "image a:1 -> a:2, arguments"."""
+    old, new = (_read_container(each) for each in (before, after))
+    found = []
+    if text(old, "image") != text(new, "image"):
+        found.append(f"image {text(old, 'image')} -> {text(new, 'image')}")
+    if sequence(old, "args") != sequence(new, "args"):
+        found.append("arguments")
+    if mapping(old, "resources") != mapping(new, "resources"):
+        found.append("resources")
+    return ", ".join(found) or "other parts of the pod"
+
+
+def _read_container(deployment: object) -> Mapping[str, Any]:
+    containers = sequence(mapping(deployment, "spec", "template", "spec"), "containers")
+    return next((mapping(each) for each in containers if text(each, "name") == CONTAINER), {})
 
 
 def _pod(bot: BotRef, platform: Platform, pod: PodPlan, addresses: Addresses | None) -> Manifest:
@@ -161,13 +192,7 @@ def _keys_volume(pod: PodPlan) -> Manifest:
 def read_pod_plan(deployment: Mapping[str, Any]) -> PodPlan | None:
     """What the pod of that Deployment was made for; None when its arguments are not what we write."""
     spec = mapping(deployment, "spec", "template", "spec")
-    arguments = [
-        each
-        for container in sequence(spec, "containers")
-        if text(container, "name") == CONTAINER
-        for each in sequence(container, "args")
-        if isinstance(each, str)
-    ]
+    arguments = [each for each in sequence(_read_container(deployment), "args") if isinstance(each, str)]
     values = {name: value for name, _, value in (each.partition("=") for each in arguments)}
     try:
         exchange = Exchange(id=ExchangeId(values["--exchange"]), network=Network(values["--network"]))

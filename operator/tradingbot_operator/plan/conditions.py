@@ -16,8 +16,11 @@ from tradingbot_api.status import Latch, ReconciliationResult
 from tradingbot_operator.kinds import Kind
 from tradingbot_operator.manifest import Manifest, mapping, number, sequence, text
 from tradingbot_operator.plan.book import BookDecision, judge_eligibility
+from tradingbot_operator.plan.credentials import CredentialsVerdict
+from tradingbot_operator.plan.departure import Departure
 from tradingbot_operator.plan.latch import is_operators, is_set
 from tradingbot_operator.plan.permit import PermitDecision
+from tradingbot_operator.plan.rollout import Waiting
 from tradingbot_operator.plan.trader import Availability
 from tradingbot_operator.plan.view import BotView, TraderReport
 from tradingbot_operator.plan.workload import Problem
@@ -37,6 +40,11 @@ class Situation:
     book: BookDecision
     permit: PermitDecision
     latch: Latch
+    credentials: CredentialsVerdict | None
+    """None: the bot names no keys, or nothing can be said about them."""
+    departure: Departure
+    waiting: Waiting | None
+    """Another pod is asked for and has to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,8 @@ def build_conditions(situation: Situation, now_ns: int) -> list[Manifest]:
     built = []
     for kind, judge in (_JUDGES | (_LIVE_JUDGES if situation.book.is_live else {})).items():
         finding = judge(situation)
+        if finding is None:
+            continue
         status = "True" if finding.status else "False"
         old = before.get(kind, {})
         kept = text(old, "lastTransitionTime") if old.get("status") == status else ""
@@ -104,11 +114,13 @@ def judge_phase(situation: Situation) -> str:
 def _judge_ready(situation: Situation) -> Finding:
     view, availability = situation.view, situation.availability
     if view.is_deleting:
-        return Finding(False, Reason.DELETING, "The bot is being deleted.")
+        return Finding(False, Reason.DELETING, f"The bot is being deleted. {situation.departure.waits_for}".rstrip())
     if is_set(situation.latch) or view.kill_switch.engaged:
         halted = _judge_halted(situation)
         return Finding(False, Reason.KILL_SWITCH, halted.message if halted.status else _UNACKNOWLEDGED)
     if view.suspended:
+        if situation.departure.waits_for:
+            return Finding(False, Reason.DRAINING, f"{_SUSPENDING} {situation.departure.waits_for}")
         return Finding(False, Reason.SUSPENDED, availability.message)
     if situation.problem is not None:
         return Finding(False, situation.problem.reason, situation.problem.message)
@@ -124,9 +136,10 @@ def _judge_ready(situation: Situation) -> Finding:
     if view.trader is not None and view.trader.state != TradingState.ACTIVE:
         message = f"The trader is {view.trader.state or 'in an unknown state'}: status.trader.stateReasons says why."
         return Finding(False, Reason.NOT_TRADING, message)
-    return Finding(True, Reason.TRADING, _describe_permit(situation))
+    return Finding(True, Reason.TRADING, f"{_describe_permit(situation)}{_left_behind(situation)}")
 
 
+_SUSPENDING = "spec.suspend is true: the pod goes when its orders are closed."
 _UNACKNOWLEDGED = "A stop is asked for, and the trader has not acknowledged it yet."
 _WAITING = "The trader has not looked at this generation of the spec yet."
 
@@ -139,6 +152,15 @@ def _describe_permit(situation: Situation) -> str:
     return f"{permit.mode.value} trading at stage {permit.stage}, at most {permit.limit:f} {currency} at risk."
 
 
+def _left_behind(situation: Situation) -> str:
+    """A paper bot is never said to be flat while its live book is not."""
+    left = situation.view.trader.left_behind if situation.view.trader else ()
+    if not left:
+        return ""
+    what = ", ".join(left[:5])
+    return f" The live book still holds {what}, which nobody manages: sell it yourself, or go back to Live."
+
+
 def _is_behind(situation: Situation) -> bool:
     """The trader has not answered to the newest spec, or the permit for it is still to come."""
     config = situation.view.trader.config if situation.view.trader else None
@@ -148,13 +170,16 @@ def _is_behind(situation: Situation) -> bool:
 def _judge_reconciling(situation: Situation) -> Finding:
     view = situation.view
     if view.is_deleting:
-        return Finding(True, Reason.DELETING, "The bot is being deleted; its volume is kept.")
+        message = f"The bot is being deleted; its volume is kept. {situation.departure.waits_for}{_way_out(situation)}"
+        return Finding(True, Reason.DELETING, message.rstrip())
     if situation.going:
         names = ", ".join(f"{kind.name} {view.ref.child_name}" for kind in situation.going)
         return Finding(True, Reason.APPLYING, f"Waiting until {names} is deleted.")
     if situation.problem is not None:
         return Finding(False, situation.problem.reason, "Nothing is under way: the condition Stalled says what to do.")
     if view.suspended:
+        if situation.departure.waits_for:
+            return Finding(True, Reason.DRAINING, f"{_SUSPENDING} {situation.departure.waits_for}")
         if number(situation.deployment, "status", "replicas") > 0:
             return Finding(True, Reason.APPLYING, "The trader is being stopped.")
         return Finding(False, Reason.SUSPENDED, "Nothing to do while spec.suspend is true.")
@@ -169,6 +194,12 @@ def _judge_reconciling(situation: Situation) -> Finding:
         reason = Reason.WAITING_FOR_TRADER if is_coming else Reason.NOT_TRADING
         return Finding(is_coming, reason, _unpermitted(situation))
     return Finding(False, Reason.UP_TO_DATE, "The spec has been carried out.")
+
+
+def _way_out(situation: Situation) -> str:
+    if not situation.departure.waits_for:
+        return ""
+    return " To let the bot go at once, and leave its orders as they are, set spec.onDelete to Hold."
 
 
 def _judge_stalled(situation: Situation) -> Finding:
@@ -187,10 +218,34 @@ def _judge_live(situation: Situation) -> Finding:
     if spec is None:
         return Finding(False, Reason.INVALID_SPEC, "The spec cannot be read: the condition Stalled says why.")
     found = judge_eligibility(spec)
+    keys, refusal = situation.credentials, situation.permit.refusal
+    if found.is_eligible and not situation.book.is_live and keys is not None and not keys.status:
+        message = f"Missing for live trading: keys. {keys.message} Until then the bot trades on paper."
+        return Finding(False, keys.reason, message)
+    if found.is_eligible and refusal is not None:
+        return Finding(False, refusal.reason, refusal.message)
     return Finding(found.is_eligible, found.reason, found.message)
 
 
+def _judge_drift(situation: Situation) -> Finding:
+    if situation.waiting is not None and not situation.view.is_deleting:
+        return Finding(True, situation.waiting.reason, situation.waiting.message)
+    return Finding(False, Reason.NO_DRIFT, "The pod is the one that the spec and the operator ask for.")
+
+
+def _judge_credentials(situation: Situation) -> Finding | None:
+    keys, spec = situation.credentials, situation.view.spec
+    if situation.book.is_live and keys is None:
+        return Finding(False, Reason.WAITING_FOR_TRADER, "The live trader has not reported about its keys yet.")
+    is_made = spec is not None and spec.credentials is not None and spec.credentials.external_secret is not None
+    if keys is None or not (situation.book.is_live or is_made):
+        return None  # on paper the operator knows of an ExternalSecret alone: it reads no Secret
+    return Finding(keys.status, keys.reason, keys.message)
+
+
 def _unpermitted(situation: Situation) -> str:
+    if situation.permit.refusal is not None:
+        return f"No live permit is granted. {situation.permit.refusal.message}"
     if situation.book.permitted is not Mode.LIVE:
         return "Nothing is permitted: the condition LiveEligible says what is missing. The live pod opens nothing new."
     return f"A live permit is granted when the preflight has passed. {_judge_preflight(situation).message}"
@@ -211,18 +266,6 @@ def _judge_preflight(situation: Situation) -> Finding:
         return Finding(True, _word(preflight.reason, Reason.PASSED), preflight.message or "The preflight has passed.")
     message = preflight.message or "The preflight has failed: the trader's log says why."
     return Finding(False, _word(preflight.reason, Reason.FAILED), message)
-
-
-def _judge_credentials(situation: Situation) -> Finding:
-    trader = _find_live_report(situation)
-    report = trader.credentials if trader else None
-    if report is None:
-        return Finding(False, Reason.WAITING_FOR_TRADER, "The live trader has not reported about its keys yet.")
-    if report.ready:
-        message = report.message or f"The key with fingerprint {report.fingerprint} is in force."
-        return Finding(True, _word(report.reason, Reason.PASSED), message)
-    message = report.message or "No key is in force: the trader's log says why."
-    return Finding(False, _word(report.reason, Reason.FAILED), message)
 
 
 def _judge_reconciled(situation: Situation) -> Finding:
@@ -256,16 +299,19 @@ def _judge_halted(situation: Situation) -> Finding:
     return Finding(True, Reason.LATCHED, f"Stopped by {who}. {proof}. {release}.")
 
 
-_JUDGES: dict[ConditionType, Callable[[Situation], Finding]] = {
+_Judge = Callable[[Situation], Finding | None]
+"""None: there is nothing to say, and no condition."""
+_JUDGES: dict[ConditionType, _Judge] = {
     ConditionType.READY: _judge_ready,
     ConditionType.RECONCILING: _judge_reconciling,
     ConditionType.STALLED: _judge_stalled,
     ConditionType.TRADER_AVAILABLE: _judge_trader,
     ConditionType.LIVE_ELIGIBLE: _judge_live,
     ConditionType.HALTED: _judge_halted,
-}
-_LIVE_JUDGES: dict[ConditionType, Callable[[Situation], Finding]] = {
+    ConditionType.CONFIG_DRIFT: _judge_drift,
     ConditionType.CREDENTIALS_READY: _judge_credentials,
+}
+_LIVE_JUDGES: dict[ConditionType, _Judge] = {
     ConditionType.PREFLIGHT_PASSED: _judge_preflight,
     ConditionType.RECONCILED: _judge_reconciled,
 }

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tradingbot_api import API_VERSION
-from tradingbot_api.conditions import ConditionType
+from tradingbot_api.conditions import ConditionType, Reason
+from tradingbot_api.spec import DeleteAction
 from tradingbot_operator import kinds
 from tradingbot_operator.children.metadata import BotRef
 from tradingbot_operator.manifest import Manifest, mapping, sequence, text
@@ -35,8 +36,28 @@ class EventNote:
 
 def plan_events(situation: Situation, conditions: list[Manifest]) -> tuple[EventNote, ...]:
     if situation.view.is_deleting:
-        return ()
-    return tuple(_permit(situation)) + tuple(_stalled(situation, conditions)) + tuple(_latch(situation))
+        return tuple(_departure(situation))
+    return (
+        *_permit(situation),
+        *_turned(situation, conditions, ConditionType.STALLED, "Reconcile"),
+        *_turned(situation, conditions, ConditionType.CONFIG_DRIFT, "Update", kind="Normal"),
+        *_turned(situation, conditions, ConditionType.CREDENTIALS_READY, "CheckCredentials", bad="False"),
+        *_latch(situation),
+    )
+
+
+def _departure(situation: Situation) -> Iterator[EventNote]:
+    """Once, as our finalizer goes; the bot is gone a moment later, and its Events stay."""
+    view, departure = situation.view, situation.departure
+    if not view.has_finalizer or departure.finalizer:
+        return
+    occasion = f"{view.ref.uid}/deleted"
+    if departure.left:
+        yield EventNote("Warning", "NotDrained", "Delete", f"The bot goes, {departure.left}", occasion)
+    elif view.on_delete is DeleteAction.HOLD:
+        yield EventNote("Normal", "Held", "Delete", "onDelete is Hold: its orders stay as they are", occasion)
+    else:
+        yield EventNote("Normal", "Drained", "Delete", "Its orders are closed and the account was compared", occasion)
 
 
 def _permit(situation: Situation) -> Iterator[EventNote]:
@@ -51,12 +72,25 @@ def _permit(situation: Situation) -> Iterator[EventNote]:
         yield EventNote(kind, "Withdrawn", "Permit", note, f"{old.issued_at}/{old.mode}/{old.stage}/{old.digest}")
 
 
-def _stalled(situation: Situation, conditions: list[Manifest]) -> Iterator[EventNote]:
-    old = _find(sequence(situation.view.status, "conditions"), ConditionType.STALLED)
-    new = _find(conditions, ConditionType.STALLED)
-    if new.get("status") == "True" and (old.get("status") != "True" or old.get("reason") != new.get("reason")):
+def _turned(
+    situation: Situation,
+    conditions: list[Manifest],
+    condition: ConditionType,
+    action: str,
+    *,
+    bad: str = "True",
+    kind: str = "Warning",
+) -> Iterator[EventNote]:
+    """A condition went to its bad status, or found another reason while it is bad. A key that will soon be too old is
+    still good, and said so in time."""
+    old = _find(sequence(situation.view.status, "conditions"), condition)
+    new = _find(conditions, condition)
+    is_bad = new.get("status") == bad or new.get("reason") == Reason.CREDENTIALS_EXPIRING
+    if new.get("reason") == Reason.WAITING_FOR_SECRET:
+        return  # for a second, each time that one is made
+    if is_bad and (old.get("status"), old.get("reason")) != (new.get("status"), new.get("reason")):
         occasion = f"{new['lastTransitionTime']}/{new['observedGeneration']}"
-        yield EventNote("Warning", text(new, "reason"), "Reconcile", text(new, "message"), occasion)
+        yield EventNote(kind, text(new, "reason"), action, text(new, "message"), occasion)
 
 
 def _latch(situation: Situation) -> Iterator[EventNote]:

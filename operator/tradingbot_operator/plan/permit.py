@@ -7,14 +7,28 @@ operator is up or not.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tradingbot_api.conditions import Reason
 from tradingbot_api.spec import Mode
 from tradingbot_api.status import Permit
 from tradingbot_operator.manifest import Manifest, number
 from tradingbot_operator.plan.book import BookDecision
+from tradingbot_operator.plan.credentials import CredentialsVerdict
+from tradingbot_operator.plan.guard import GuardReport
 from tradingbot_operator.plan.view import BotView
 from tradingbot_operator.timestamps import format_time
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """What has to be asked for each new live permit, because the objects of one bot do not tell it."""
+
+    guard: GuardReport
+    """Whether the admission policies are in force."""
+    account_holder: str = ""
+    """Another live bot on the same account of the venue, which came first; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +36,32 @@ class PermitDecision:
     permit: Permit | None
     is_pending: bool = False
     """A new permit waits until the trader has accepted the spec that it would be for."""
+    asks_clearance: bool = False
+    """A live permit would be granted now, if the clearance were known."""
+    refusal: Refusal | None = None
 
 
-def decide_permit(view: BotView, book: BookDecision, *, is_settled: bool, now_ns: int) -> PermitDecision:
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a live permit that is due otherwise is not granted."""
+
+    reason: str
+    message: str
+
+
+def decide_permit(
+    view: BotView,
+    book: BookDecision,
+    *,
+    is_settled: bool,
+    credentials: CredentialsVerdict | None,
+    clearance: Clearance | None,
+    now_ns: int,
+) -> PermitDecision:
     """Paper at the asked stage at once. Live at the asked stage, on networks that ask for no gates.
 
-    `is_settled`: the last report is fresh, and of the pod that is meant to run (see `is_rolled_out`).
+    `is_settled`: the last report is fresh, and of the pod that is meant to run (see `is_rolled_out`). `clearance`: None
+    until it was asked for.
     """
     if book.permitted is None or not _may_hold(view, book.permitted):
         return PermitDecision(None)
@@ -49,9 +83,49 @@ def decide_permit(view: BotView, book: BookDecision, *, is_settled: bool, now_ns
     if held is not None and not differs(held, granted):
         # The same permission for a newer spec is no new permission.
         granted = granted.model_copy(update={"issued_at": held.issued_at})
-    elif book.permitted is Mode.LIVE and not (is_settled and _has_passed(view)):
-        return PermitDecision(held, is_pending=held is not None)
+    elif book.permitted is Mode.LIVE:
+        if not (is_settled and _has_passed(view)):
+            return PermitDecision(held, is_pending=held is not None)
+        if clearance is None:
+            return PermitDecision(held, is_pending=held is not None, asks_clearance=True)
+        if (refusal := _refuse(view, credentials, clearance)) is not None:
+            return PermitDecision(held, is_pending=held is not None, refusal=refusal)
     return PermitDecision(granted)
+
+
+def _refuse(view: BotView, credentials: CredentialsVerdict | None, clearance: Clearance) -> Refusal | None:
+    if credentials is not None and credentials.is_too_old:
+        return Refusal(Reason.CREDENTIALS_TOO_OLD, credentials.message)
+    if not clearance.guard.is_in_force:
+        missing = " ".join(clearance.guard.missing)
+        return Refusal(Reason.POLICIES_NOT_IN_FORCE, f"No live permit without the admission policies. {missing}")
+    if view.trader is None or not view.trader.account:
+        return Refusal(Reason.ACCOUNT_UNKNOWN, "The trader has not reported the venue's account yet.")
+    if clearance.account_holder:
+        return Refusal(
+            Reason.ACCOUNT_IN_USE,
+            f"The live bot {clearance.account_holder} trades on the same account of the venue: give this bot keys of "
+            "another (sub-)account, or take the other one back to Paper.",
+        )
+    return None
+
+
+def find_account_holder(view: BotView, others: Iterable[BotView]) -> str:
+    """The bot that has the account of this one: a permit wins, then age, so that of two at once exactly one is it."""
+    mine = _rank(view)
+    account = view.trader.account if view.trader else ""
+    for other in others:
+        is_live = other.trader is not None and other.trader.mode is Mode.LIVE
+        if not account or other.ref.uid == view.ref.uid or not is_live or other.trader is None:
+            continue
+        if other.trader.account == account and _rank(other) < mine:
+            return f"{other.ref.namespace}/{other.ref.name}"
+    return ""
+
+
+def _rank(view: BotView) -> tuple[bool, int, str]:
+    is_permitted = view.permit is not None and view.permit.mode is Mode.LIVE
+    return not is_permitted, view.created_ns, view.ref.uid
 
 
 def differs(old: Permit, new: Permit) -> bool:

@@ -1,6 +1,6 @@
 """PURE. What to apply, delete, write and say, and when to look again. Same observation, empty plan.
 
-No finalizer: children go with their owner reference when the bot is deleted, and the volume is kept.
+Children go with their owner reference when the bot is deleted, and the volume is kept.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from tradingbot_operator.children.platform import Platform
 from tradingbot_operator.manifest import Manifest, mapping, sequence, text
 from tradingbot_operator.plan.book import decide_book, find_running
 from tradingbot_operator.plan.conditions import JUDGED, Situation, build_conditions, find_problem, judge_phase
+from tradingbot_operator.plan.credentials import judge_credentials
+from tradingbot_operator.plan.departure import decide_departure
 from tradingbot_operator.plan.events import EventNote, plan_events
 from tradingbot_operator.plan.latch import decide_latch, is_set
-from tradingbot_operator.plan.permit import decide_permit, is_rolled_out
+from tradingbot_operator.plan.permit import Clearance, decide_permit, is_rolled_out
+from tradingbot_operator.plan.rollout import judge_rollout
 from tradingbot_operator.plan.trader import judge_trader
 from tradingbot_operator.plan.view import read_bot
-from tradingbot_operator.plan.workload import Apply, Children, Delete, Problem, plan_workload
+from tradingbot_operator.plan.workload import Apply, Children, Delete, Problem, Workload, plan_workload
 from tradingbot_operator.timestamps import SECOND_NS
 
 GOING_RECHECK_SECONDS = 5.0
 """What is being deleted may carry none of our labels, so that no watch tells us when it is gone."""
+REFUSED_RECHECK_SECONDS = 5.0
+"""Nothing tells us that policies are in force now, or that an account is free."""
 REMAKE_SECONDS = 1.0
 """What we deleted to make it anew, and the next step of a swap; usually a watch event is faster."""
 
@@ -35,6 +40,10 @@ class Observation:
     children: Children
     refusals: tuple[Problem, ...] = ()
     """What the API server refused in this very attempt."""
+    store_warning: str = ""
+    """What External Secrets said last about the bot's ExternalSecret, in an event: only there is the key's name."""
+    clearance: Clearance | None = None
+    """Asked for when a plan `asks_clearance`, and for that very attempt alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +53,15 @@ class Plan:
     status: Manifest | None = None
     """The operator's whole part of the status; None when it is so already."""
     events: tuple[EventNote, ...] = ()
+    finalizer: bool | None = None
+    """Put our finalizer on the bot (before anything is applied), or take it away (after everything); None: as it is."""
+    asks_clearance: bool = False
+    """With a clearance this plan may become another one."""
     requeue_after_seconds: float | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not (self.applies or self.deletes or self.status or self.events)
+        return not (self.applies or self.deletes or self.status or self.events or self.finalizer is not None)
 
 
 def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
@@ -57,10 +70,35 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
         return Plan()  # no object of the API server
     deployment = observation.children.get(kinds.DEPLOYMENT)
     availability = judge_trader(view, deployment, now_ns)
-    book = decide_book(view, deployment, platform, trader_reports=availability.reports)
-    workload = plan_workload(view, book.pod, observation.children, platform)
-    is_replaced = any(apply.kind == kinds.DEPLOYMENT for apply in workload.applies)
+    credentials = judge_credentials(
+        view,
+        external_secret=observation.children.get(kinds.EXTERNAL_SECRET),
+        is_installed=kinds.EXTERNAL_SECRET in observation.children,
+        warning=observation.store_warning,
+        now_ns=now_ns,
+    )
+    book = decide_book(
+        view,
+        deployment,
+        platform,
+        trader_reports=availability.reports,
+        may_enter_live=credentials is None or credentials.status,
+    )
     running = find_running(view, deployment)
+    departure = decide_departure(
+        view,
+        running if view.is_deleting else book.pod,
+        deployment,
+        availability,
+        timeout_seconds=platform.drain_timeout_seconds,
+        now_ns=now_ns,
+    )
+    is_suspended = view.suspended and not departure.keeps_pod
+    workload = plan_workload(replace(view, suspended=is_suspended), book.pod, observation.children, platform)
+    waiting = judge_rollout(view, _find_deployment(workload), deployment, availability)
+    if waiting is not None or departure.keeps_pod:
+        workload = replace(workload, applies=tuple(a for a in workload.applies if a.kind != kinds.DEPLOYMENT))
+    is_replaced = _find_deployment(workload) is not None
     if running is not None and running.book is not book.permitted and (not is_replaced or observation.refusals):
         book = replace(book, permitted=None)  # what stands in the way of the other pod keeps this one running
     is_settled = availability.reports and not is_replaced and is_rolled_out(deployment)
@@ -71,18 +109,35 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
         going=workload.going,
         availability=availability,
         book=book,
-        permit=decide_permit(view, book, is_settled=is_settled, now_ns=now_ns),
+        permit=decide_permit(
+            view,
+            book,
+            is_settled=is_settled,
+            credentials=credentials,
+            clearance=observation.clearance,
+            now_ns=now_ns,
+        ),
         latch=decide_latch(view, trader_reports=availability.reports, now_ns=now_ns),
+        credentials=credentials,
+        departure=departure,
+        waiting=waiting or book.waiting,
     )
     status = _build_status(situation, now_ns)
     changed = not _is_same(status, observation.bot)
+    is_leaving = view.is_deleting and view.has_finalizer and not departure.finalizer
     return Plan(
         applies=workload.applies,
         deletes=workload.deletes,
         status=status if changed else None,
-        events=plan_events(situation, status["conditions"]) if changed else (),
+        events=plan_events(situation, status["conditions"]) if changed or is_leaving else (),
+        finalizer=departure.finalizer if departure.finalizer != view.has_finalizer else None,
+        asks_clearance=situation.permit.asks_clearance,
         requeue_after_seconds=_requeue(situation, workload.deletes, now_ns),
     )
+
+
+def _find_deployment(workload: Workload) -> Apply | None:
+    return next((apply for apply in workload.applies if apply.kind == kinds.DEPLOYMENT), None)
 
 
 def _build_status(situation: Situation, now_ns: int) -> Manifest:
@@ -123,6 +178,11 @@ def _requeue(situation: Situation, deletes: tuple[Delete, ...], now_ns: int) -> 
         waits.append((at_ns - now_ns) / SECOND_NS + 0.001)
     if situation.going:
         waits.append(GOING_RECHECK_SECONDS)
+    keys = situation.credentials
+    moments = (situation.departure.recheck_at_ns, keys.recheck_at_ns if keys is not None else None)
+    waits += [max((at_ns - now_ns) / SECOND_NS, 0.0) + 0.001 for at_ns in moments if at_ns is not None]
+    if situation.permit.refusal is not None:
+        waits.append(REFUSED_RECHECK_SECONDS)
     is_withdrawn = situation.view.permit is not None and situation.permit.permit is None
     if deletes or is_withdrawn:
         waits.append(REMAKE_SECONDS)

@@ -8,17 +8,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.digest import digest_spec
+from tradingbot_api.labels import FINALIZER, ROLL_OUT
 from tradingbot_api.model import ApiModel
-from tradingbot_api.spec import Mode, StopAction, TradingBotSpec
-from tradingbot_api.status import ConfigReport, CredentialsReport, Latch, Permit, Preflight, ReconciliationReport
+from tradingbot_api.spec import DeleteAction, Mode, StopAction, TradingBotSpec, UpdatePolicy
+from tradingbot_api.status import (
+    ConfigReport,
+    CredentialsReport,
+    DrainReport,
+    Latch,
+    Permit,
+    Preflight,
+    ReconciliationReport,
+)
 from tradingbot_operator.children.metadata import BotRef
-from tradingbot_operator.manifest import Manifest, is_terminating, mapping, name_of, namespace_of, number, text, uid_of
+from tradingbot_operator.manifest import (
+    Manifest,
+    is_terminating,
+    mapping,
+    name_of,
+    namespace_of,
+    number,
+    sequence,
+    text,
+    uid_of,
+)
 from tradingbot_operator.timestamps import parse_time_ns
 
 _UNREADABLE = (ValidationError, ValueError, TypeError, ArithmeticError, RecursionError)
@@ -44,6 +64,12 @@ class TraderReport:
     preflight: Preflight | None
     credentials: CredentialsReport | None
     last_reconciliation: ReconciliationReport | None
+    drain: DrainReport | None
+    """How far it is with what has to be done before its pod goes; None: it has not seen that anybody asks for it."""
+    left_behind: tuple[str, ...]
+    """What the live book still holds, of a paper trader."""
+    account: str
+    """Fingerprint of the venue's account; empty: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +86,16 @@ class KillSwitchView:
 class BotView:
     ref: BotRef
     generation: int
+    created_ns: int
     is_deleting: bool
+    deleted_ns: int
+    """When the deletion was asked for; 0 while it was not."""
+    has_finalizer: bool
+    """Whether our own finalizer is on it."""
+    on_delete: DeleteAction
+    update_policy: UpdatePolicy
+    roll_out: str
+    """The pod template that a person lets in (updatePolicy Manual)."""
     suspended: bool
     kill_switch: KillSwitchView
     spec: TradingBotSpec | None
@@ -88,7 +123,14 @@ def read_bot(raw: Manifest) -> BotView:
     return BotView(
         ref=ref,
         generation=max(number(raw, "metadata", "generation"), 0),
+        created_ns=parse_time_ns(mapping(raw, "metadata").get("creationTimestamp")) or 0,
         is_deleting=is_terminating(raw),
+        deleted_ns=parse_time_ns(mapping(raw, "metadata").get("deletionTimestamp")) or 0,
+        has_finalizer=FINALIZER in sequence(raw, "metadata", "finalizers"),
+        # From the raw object: what is done with orders does not wait for a valid spec, and the unknown asks for work.
+        on_delete=_read_enum(DeleteAction, mapping(raw, "spec").get("onDelete"), DeleteAction.CANCEL_ORDERS),
+        update_policy=_read_enum(UpdatePolicy, mapping(raw, "spec").get("updatePolicy"), UpdatePolicy.WHEN_FLAT),
+        roll_out=text(raw, "metadata", "annotations", ROLL_OUT),
         # anything but a plain false asks for the stricter
         suspended=mapping(raw, "spec").get("suspend", False) not in (False, None),
         kill_switch=_read_kill_switch(raw),
@@ -154,6 +196,9 @@ def _read_trader(part: Mapping[str, Any], uid: str) -> TraderReport | None:
         preflight=_read_part(Preflight, part, "preflight"),
         credentials=_read_part(CredentialsReport, part, "credentials"),
         last_reconciliation=_read_part(ReconciliationReport, part, "reconciliation"),
+        drain=_read_part(DrainReport, part, "drain"),
+        left_behind=tuple(each for each in sequence(part, "leftBehind") if isinstance(each, str)),
+        account=text(part, "account", "fingerprint"),
     )
 
 
@@ -166,6 +211,13 @@ def _read_part(model: type[_Part], report: Mapping[str, Any], name: str) -> _Par
         return model.model_validate(part) if isinstance(part, Mapping) else None
     except _UNREADABLE:
         return None
+
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+def _read_enum(words: type[_Word], value: object, otherwise: _Word) -> _Word:
+    return words(value) if isinstance(value, str) and value in set(words) else otherwise
 
 
 def _read_mode(value: object) -> Mode | None:

@@ -20,9 +20,11 @@ from tradingbot_sandbox.control_plane.pins import (
     KUBERNETES,
     KUBERNETES_FAMILY,
     ModuleSet,
+    chart_tool_sets,
     helm_set,
     kubernetes_set,
     parse_version,
+    shipped_kubernetes_minors,
 )
 from tradingbot_sandbox.supervisor.errors import BinariesMissing, NotSupported, SandboxError
 from tradingbot_sandbox.supervisor.state import MARKER
@@ -30,6 +32,9 @@ from tradingbot_sandbox.supervisor.state import MARKER
 PROBE_SECONDS = 10.0
 
 SERVERS = ("kube-apiserver", "kube-controller-manager")
+
+KUBERNETES_VARIABLE = "TRADINGBOT_KUBERNETES"
+"""Chooses the minor where nobody has said it: `TRADINGBOT_KUBERNETES=1.34`."""
 
 HELM_MAJORS = (3, 4)
 """The chart must install with both."""
@@ -90,18 +95,25 @@ class Search:
     """The version that a program reports about itself, without the v; empty when it does not say."""
 
     @classmethod
-    def here(cls, environ: Mapping[str, str] | None = None, *, kubernetes: str = KUBERNETES) -> Search:
-        return cls(os.environ if environ is None else environ, kubernetes_set(kubernetes), helm_set())
+    def here(cls, environ: Mapping[str, str] | None = None, *, kubernetes: str | None = None) -> Search:
+        """`kubernetes` None: what TRADINGBOT_KUBERNETES says, else the newest."""
+        given = os.environ if environ is None else environ
+        return cls(given, kubernetes_set(kubernetes or chosen_kubernetes(given)), helm_set())
 
     @property
     def cache(self) -> Path:
         home = Path(self.environ.get("XDG_CACHE_HOME") or Path(self.environ.get("HOME", "~")).expanduser() / ".cache")
         return home / "tradingbot-sandbox"
 
+    def modules_of(self, name: str) -> ModuleSet:
+        """What a program is built from."""
+        if name in BINARIES:
+            return self.kubernetes if name in KUBERNETES_FAMILY.packages else self.helm
+        return chart_tool_sets()[name]
+
     def cached(self, name: str) -> Path:
         """Where a built binary lies, whether it is there or not."""
-        modules = self.kubernetes if name in KUBERNETES_FAMILY.packages else self.helm
-        return self.cache / "bin" / modules.key(go_platform()) / name
+        return self.cache / "bin" / self.modules_of(name).key(go_platform()) / name
 
     def find(self, name: str) -> Found | None:
         assets = self.environ.get("KUBEBUILDER_ASSETS")
@@ -162,7 +174,17 @@ class Search:
             )
 
 
-def find_binaries(environ: Mapping[str, str] | None = None, *, kubernetes: str = KUBERNETES) -> Binaries:
+def chosen_kubernetes(environ: Mapping[str, str]) -> str:
+    """The minor that TRADINGBOT_KUBERNETES names; unset or empty: the one that is used unless another is asked for."""
+    minor = environ.get(KUBERNETES_VARIABLE) or KUBERNETES
+    if minor not in (shipped := shipped_kubernetes_minors()):
+        raise SandboxError(
+            f"{KUBERNETES_VARIABLE}={minor}: no such minor can be built here. Say {' or '.join(shipped)}."
+        )
+    return minor
+
+
+def find_binaries(environ: Mapping[str, str] | None = None, *, kubernetes: str | None = None) -> Binaries:
     """The five programs, without building any; raises BinariesMissing."""
     return Search.here(environ, kubernetes=kubernetes).binaries()
 

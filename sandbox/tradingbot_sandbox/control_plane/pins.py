@@ -60,6 +60,32 @@ HELM_FAMILY = Family(
 )
 
 BINARIES = (*KUBERNETES_FAMILY.packages, *HELM_FAMILY.packages)
+"""The programs of the sandbox itself."""
+
+HELM3_FAMILY = Family(
+    name="helm3",
+    module="helm.sh/helm/v3",
+    packages={"helm3": "helm.sh/helm/v3/cmd/helm"},
+    version_variables=(
+        "helm.sh/helm/v3/internal/version.version=v{version}",
+        "helm.sh/helm/v3/internal/version.gitTreeState=clean",
+    ),
+)
+UNITTEST_FAMILY = Family(
+    name="helm-unittest",
+    module="github.com/helm-unittest/helm-unittest",
+    packages={"helm-unittest": "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"},
+    version_variables=("main.version={version}",),
+)
+KUBECONFORM_FAMILY = Family(
+    name="kubeconform",
+    module="github.com/yannh/kubeconform",
+    packages={"kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"},
+    version_variables=("main.version=v{version}",),
+)
+
+CHART_TOOLS = ("helm", "helm3", "helm-unittest", "kubeconform")
+"""What the chart is checked with, in these very versions: never the user's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +138,12 @@ def kubernetes_set(minor: str = KUBERNETES) -> ModuleSet:
 
 def helm_set(minor: str = HELM) -> ModuleSet:
     return _module_set(HELM_FAMILY, minor)
+
+
+def chart_tool_sets() -> dict[str, ModuleSet]:
+    """Program -> what it is built from, of those that only the chart's checks need."""
+    pinned = ((HELM3_FAMILY, "3.22"), (UNITTEST_FAMILY, "1.1"), (KUBECONFORM_FAMILY, "0.8"))
+    return {name: _module_set(family, minor) for family, minor in pinned for name in family.packages}
 
 
 def shipped_kubernetes_minors() -> tuple[str, ...]:

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from tradingbot_api.labels import FINALIZER
 from tradingbot_api.spec import ExchangeId, Network
 from tradingbot_operator import kinds
 from tradingbot_operator.children.platform import Addresses, Platform
+from tradingbot_operator.plan.guard import GuardReport
+from tradingbot_operator.plan.permit import Clearance
 from tradingbot_operator.plan.plan import Observation, Plan, plan
 from tradingbot_operator.timestamps import SECOND_NS, format_time
 
@@ -21,6 +24,7 @@ NOW_NS = 1_750_000_000 * SECOND_NS
 UID = "11111111-2222-3333-4444-555555555555"
 PASSED = {"passed": True, "at": format_time(NOW_NS)}
 LIVE = {"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}}
+_CLEAR = Clearance(GuardReport(()))
 _PLATFORM = Platform(
     installation="prod-1",
     trader_image="registry.example/tradingbot-trader:1.2.3",
@@ -88,6 +92,8 @@ def build_report(
         "startedAt": format_time(at_ns),
         "heartbeatAt": format_time(at_ns),
         "epoch": 1,
+        "openPositions": 0,
+        "openOrders": 0,
         "config": config,
         **more,
     }
@@ -112,6 +118,11 @@ def as_stored(kind: kinds.Kind, manifest: Raw, before: Raw | None) -> Raw:
             variable["valueFrom"]["fieldRef"]["apiVersion"] = "v1"
     if kind == kinds.SERVICE:
         stored["spec"] |= {"type": "ClusterIP", "sessionAffinity": "None", "clusterIPs": ["None"]}
+    if kind == kinds.NETWORK_POLICY:
+        stored["spec"] = {part: value for part, value in stored["spec"].items() if value != []}
+    if kind == kinds.EXTERNAL_SECRET:
+        extract = stored["spec"]["dataFrom"][0]["extract"]
+        extract |= {"conversionStrategy": "Default", "decodingStrategy": "None", "metadataPolicy": "None"}
     if kind == kinds.VOLUME:
         requests = stored["spec"]["resources"]["requests"]
         requests["storage"] = {"1024Mi": "1Gi"}.get(requests["storage"], requests["storage"])
@@ -133,15 +144,24 @@ class Cluster:
     platform: Platform = _PLATFORM
     now_ns: int = NOW_NS
     children: dict[kinds.Kind, Raw | None] = field(default_factory=dict)
+    """Of the optional kinds those that are given: the API server has no others."""
     writes: int = 0
+    clearance: Clearance = _CLEAR
 
     def __post_init__(self) -> None:
-        self.children = dict.fromkeys(kinds.CHILDREN) | self.children
+        self.children = dict.fromkeys(kinds.BUILT_IN) | self.children
 
     def plan(self) -> Plan:
-        return plan(Observation(self.bot, self.children), self.platform, self.now_ns)
+        """As the reconciler asks: with a clearance where one is wanted."""
+        observation = Observation(self.bot, self.children)
+        todo = plan(observation, self.platform, self.now_ns)
+        if not todo.asks_clearance:
+            return todo
+        return plan(replace(observation, clearance=self.clearance), self.platform, self.now_ns)
 
     def carry_out(self, todo: Plan) -> None:
+        if todo.finalizer is not None:
+            self.bot["metadata"]["finalizers"] = [FINALIZER] if todo.finalizer else []
         for delete in todo.deletes:
             self.children[delete.kind] = None
         for apply in todo.applies:
@@ -153,7 +173,7 @@ class Cluster:
             for part in ("observedGeneration", "phase", "conditions", "killSwitch", "permit"):
                 status.pop(part, None)
             self.bot["status"] = status | copy.deepcopy(todo.status)
-        self.writes += len(todo.applies) + len(todo.deletes) + (todo.status is not None)
+        self.writes += len(todo.applies) + len(todo.deletes) + (todo.status is not None) + (todo.finalizer is not None)
 
     def settle(self, rounds: int = 4) -> Cluster:
         for _ in range(rounds):
@@ -199,8 +219,18 @@ class Cluster:
             "unresolvedOrders": 0,
             "digest": "v1:live",
             "preflight": PASSED,
+            "account": {"fingerprint": "0123456789ab"},
         }
+        if (reason := self._drains_for()) and "drain" not in report:
+            live["drain"] = {"reason": reason, "since": format_time(self.now_ns), "done": True, "orders": []}
         return self.report(**(live | report))
+
+    def _drains_for(self) -> str:
+        if self.bot["metadata"].get("deletionTimestamp"):
+            return "Deleting"
+        if self.bot["spec"].get("suspend"):
+            return "Suspended"
+        return "LeavingLive" if self.bot["spec"].get("mode", "Paper") == "Paper" else ""
 
     @property
     def arguments(self) -> list[str]:

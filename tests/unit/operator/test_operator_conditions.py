@@ -80,7 +80,7 @@ def test_pod_that_cannot_be_made_says_why_without_a_random_name(make_cluster: Ma
     assert cluster.condition("TraderAvailable")["message"].endswith(
         'pods "btc-trader-..." is forbidden: exceeded quota'
     )
-    assert cluster.writes == len(kinds.CHILDREN) + 2
+    assert cluster.writes == len(kinds.BUILT_IN) + 2
 
 
 def test_status_of_the_deployment_that_decides_nothing_writes_nothing(make_cluster: Make) -> None:
@@ -200,3 +200,11 @@ def test_condition_about_keys_that_was_left_on_a_paper_bot_is_taken_away(make_ru
     cluster.status["conditions"].append(left)
     cluster.settle()
     assert "CredentialsReady" not in {condition["type"] for condition in cluster.status["conditions"]}
+
+
+def test_paper_bot_says_what_its_live_book_still_holds(make_running: Make) -> None:
+    cluster = make_running().report(leftBehind=["0.5 BTC/USDT"]).settle()
+    assert cluster.verdict("Ready") == ("True", "Trading")
+    assert "live book still holds 0.5 BTC/USDT" in cluster.condition("Ready")["message"]
+    cluster.report(leftBehind="garbage").settle()
+    assert "still holds" not in cluster.condition("Ready")["message"]

@@ -67,7 +67,7 @@ def test_field_that_is_no_longer_wanted_is_a_difference() -> None:
 
 def test_every_child_as_the_api_server_stores_it_is_up_to_date(make_running: Make, store_as: Make) -> None:
     fresh = make_running()
-    fresh.children = dict.fromkeys(kinds.CHILDREN)
+    fresh.children = dict.fromkeys(kinds.BUILT_IN)
     for apply in fresh.plan().applies:
         assert is_up_to_date(apply.manifest, store_as(apply.kind, apply.manifest, None)), apply.kind
 
@@ -104,6 +104,17 @@ SPOILED: list[tuple[str, kinds.Kind, Spoil]] = [
     ("subject otherwise", kinds.ROLE_BINDING, lambda child: child["subjects"][0].update(apiGroup="x")),
     ("selector more", kinds.SERVICE, lambda child: child["spec"]["selector"].update(x="y")),
     ("port", kinds.SERVICE, lambda child: child["spec"]["ports"][0].update(port=1)),
+    ("rule more", kinds.NETWORK_POLICY, lambda child: child["spec"]["egress"].append({})),
+    ("peer more", kinds.NETWORK_POLICY, lambda child: child["spec"]["egress"][0]["to"].append({"podSelector": {}})),
+    ("any peer", kinds.NETWORK_POLICY, lambda child: child["spec"]["ingress"][0].pop("from")),
+    ("fewer peers", kinds.NETWORK_POLICY,
+        lambda child: child["spec"]["egress"][1].update(to=[{"ipBlock": {"cidr": "10.0.0.1/32"}}])),
+    ("port", kinds.NETWORK_POLICY, lambda child: child["spec"]["ingress"][0]["ports"][0].update(port=1)),
+    ("range", kinds.NETWORK_POLICY, lambda child: child["spec"]["egress"][1]["ports"][0].update(endPort=65535)),
+    ("exception less", kinds.NETWORK_POLICY, lambda child: child["spec"].update(egress=[])),
+    ("other pods", kinds.NETWORK_POLICY,
+        lambda child: child["spec"]["podSelector"].update(matchExpressions=[{"key": "x", "operator": "Exists"}])),
+    ("one direction", kinds.NETWORK_POLICY, lambda child: child["spec"]["policyTypes"].remove("Egress")),
     ("token for all", kinds.SERVICE_ACCOUNT, lambda child: child.update(automountServiceAccountToken=True)),
     ("label", kinds.LEASE, lambda child: child["metadata"]["labels"].pop("tradingbot.dev/bot")),
     ("owner", kinds.LEASE, lambda child: child["metadata"]["ownerReferences"][0].update(controller=False)),
@@ -146,6 +157,37 @@ def test_what_others_own_is_left_to_them(make_running: Make, kind: kinds.Kind, a
     add(cluster.children[kind])
     assert cluster.children[kind] != before
     assert cluster.plan().applies == ()
+
+
+def test_rule_where_none_is_wanted_is_a_difference() -> None:
+    wanted = stamp(
+        kinds.NETWORK_POLICY, {"kind": "NetworkPolicy", "metadata": {}, "spec": {"ingress": [], "egress": []}}
+    )
+    observed = copy.deepcopy(wanted)
+    for stored in ({}, {"ingress": [{}]}):
+        observed["spec"] = stored
+        assert is_up_to_date(wanted, observed) == (stored == {})
+
+
+OPTIONAL_CHILD: list[tuple[str, kinds.Kind, Spoil]] = [
+    ("interval", kinds.POD_MONITOR, lambda child: child["spec"]["podMetricsEndpoints"][0].update(interval="1h")),
+    ("endpoint more", kinds.POD_MONITOR, lambda child: child["spec"]["podMetricsEndpoints"].append({"port": "x"})),
+    ("label", kinds.POD_MONITOR, lambda child: child["metadata"]["labels"].pop("tradingbot.dev/bot")),
+    ("store", kinds.EXTERNAL_SECRET, lambda child: child["spec"]["secretStoreRef"].update(name="evil")),
+    ("key", kinds.EXTERNAL_SECRET, lambda child: child["spec"]["dataFrom"][0]["extract"].update(key="other")),
+    ("source more", kinds.EXTERNAL_SECRET, lambda child: child["spec"]["dataFrom"].append({"extract": {"key": "x"}})),
+    ("target", kinds.EXTERNAL_SECRET, lambda child: child["spec"]["target"].update(name="other")),
+]
+
+
+@pytest.mark.parametrize(("kind", "spoil"), [row[1:] for row in OPTIONAL_CHILD], ids=[row[0] for row in OPTIONAL_CHILD])
+def test_optional_child_that_somebody_changed_is_applied_again(
+    make_running: Make, kind: kinds.Kind, spoil: Spoil
+) -> None:
+    asked = {"externalSecret": {"storeRef": {"name": "vault"}, "key": "trading/binance"}}
+    cluster = make_running({"spec.credentials": asked}, children=dict.fromkeys(kinds.OPTIONAL))
+    spoil(cluster.children[kind])
+    assert [apply.kind for apply in cluster.plan().applies] == [kind]
 
 
 def test_number_and_switch_and_text_are_not_the_same() -> None:

@@ -64,7 +64,8 @@ async def api(server: Server) -> AsyncIterator[AioKubeApi]:
     await site.start()
     port = runner.addresses[0][1]
 
-    def count(verb: str, resource: str, code: int) -> None:
+    def count(verb: str, resource: str, code: int, seconds: float) -> None:
+        assert seconds >= 0.0
         server.counted.append((verb, resource, code))
 
     client = AioKubeApi(
@@ -84,6 +85,7 @@ async def test_list_of_children_asks_for_our_label_page_by_page(server: Server, 
         (200, {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "b"}}]}),
     ]
     listing = await api.list(kinds.DEPLOYMENT, None)
+    assert listing is not None
     assert [item["metadata"]["name"] for item in listing.items] == ["a", "b"]
     assert {(item["apiVersion"], item["kind"]) for item in listing.items} == {("apps/v1", "Deployment")}
     assert listing.version == 7
@@ -97,6 +99,21 @@ async def test_list_of_bots_of_a_namespace_asks_for_all(server: Server, api: Aio
     await api.list(kinds.BOT, "desk-a")
     assert server.last["path"] == "/apis/tradingbot.dev/v1alpha1/namespaces/desk-a/tradingbots"
     assert "labelSelector" not in server.last["query"]
+
+
+@pytest.mark.parametrize("kind", kinds.OPTIONAL, ids=lambda kind: kind.name)
+async def test_optional_kind_that_is_not_there_is_no_error(server: Server, api: AioKubeApi, kind: kinds.Kind) -> None:
+    server.answers = [(404, "404 page not found")]
+    assert await api.list(kind, None) is None
+    server.answers = [(403, {"message": "forbidden"})]
+    with pytest.raises(Refused):
+        await api.list(kind, "desk-a")
+
+
+async def test_kind_that_every_api_server_has_must_be_there(server: Server, api: AioKubeApi) -> None:
+    server.answers = [(404, {"message": "the server could not find the requested resource"})]
+    with pytest.raises(Refused):
+        await api.list(kinds.BOT, None)
 
 
 async def test_core_objects_have_the_old_path(server: Server, api: AioKubeApi) -> None:
@@ -190,7 +207,7 @@ async def test_no_answer_is_transient() -> None:
         lambda: Connection("http://127.0.0.1:1", None),
         request_timeout_seconds=5,
         user_agent="x",
-        count=lambda _verb, _resource, code: counted.append(code),
+        count=lambda _verb, _resource, code, _seconds: counted.append(code),
     )
     with pytest.raises(Transient, match="no answer"):
         await api.get(kinds.ROLE, "a", "b")
@@ -242,3 +259,16 @@ def test_table_of_rights_names_each_kind_that_is_read_or_written() -> None:
     table = kube.__doc__ or ""
     for kind in (kinds.BOT, kinds.EVENT, *kinds.CHILDREN):
         assert re.search(rf"\b{kind.plural}\b", table), kind.plural
+
+
+async def test_lease_is_made_once_and_replaced_as_it_was_read(server: Server, api: AioKubeApi) -> None:
+    lease = {"metadata": {"namespace": "system", "name": "operator", "resourceVersion": "7"}}
+    await api.replace(kinds.LEASE, lease)
+    path = "/apis/coordination.k8s.io/v1/namespaces/system/leases"
+    assert (server.last["method"], server.last["path"]) == ("PUT", f"{path}/operator")
+    assert server.last["body"] == lease
+    server.answers = [(409, {"message": "already exists"})]
+    with pytest.raises(Conflict):
+        await api.create(kinds.LEASE, lease)
+    assert (server.last["method"], server.last["path"]) == ("POST", path)
+    assert [each[:2] for each in server.counted] == [("update", "leases"), ("create", "leases")]

@@ -97,7 +97,7 @@ def test_corrected_spec_is_permitted_again(make_running: Make) -> None:
         ({"spec.exchange": {"id": "binance", "network": "Mainnet"}}, "MainnetNotSupported", "gates and approvals"),
         (
             {"spec.credentials": {"externalSecret": {"storeRef": {"name": "vault"}, "key": "k"}}},
-            "ExternalSecretNotSupported",
+            "ExternalSecretsNotInstalled",
             "spec.credentials.secretName",
         ),
     ],

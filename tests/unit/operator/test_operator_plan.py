@@ -21,7 +21,8 @@ def applied(todo: Any) -> list[str]:
 def test_new_bot_gets_everything_and_the_deployment_last(make_cluster: Make) -> None:
     todo = make_cluster().plan()
     assert applied(todo) == [
-        "ServiceAccount", "Role", "RoleBinding", "Lease", "PersistentVolumeClaim", "Service", "Deployment",
+        "ServiceAccount", "Role", "RoleBinding", "Lease", "PersistentVolumeClaim", "Service", "NetworkPolicy",
+        "Deployment",
     ]  # fmt: skip
     assert all(apply.is_new for apply in todo.applies)
     assert todo.status["permit"]["stage"] == "micro"
@@ -31,7 +32,7 @@ def test_new_bot_gets_everything_and_the_deployment_last(make_cluster: Make) -> 
 
 def test_new_bot_is_one_status_and_one_event_beyond_its_children(make_cluster: Make) -> None:
     cluster = make_cluster().settle()
-    assert cluster.writes == len(kinds.CHILDREN) + 1
+    assert cluster.writes == len(kinds.BUILT_IN) + 1
 
 
 def test_settled_bot_needs_nothing(make_running: Make) -> None:
@@ -49,14 +50,14 @@ def test_running_bot_is_looked_at_again_when_its_report_would_be_stale(make_runn
     assert make_running().plan().requeue_after_seconds == pytest.approx(90, abs=0.1)
 
 
-@pytest.mark.parametrize("kind", kinds.CHILDREN, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", kinds.BUILT_IN, ids=lambda kind: kind.name)
 def test_deleted_child_is_made_again_alone(make_running: Make, kind: kinds.Kind) -> None:
     cluster = make_running()
     cluster.children[kind] = None
     assert applied(cluster.plan()) == [kind.name]
 
 
-@pytest.mark.parametrize("kind", kinds.CHILDREN, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", kinds.BUILT_IN, ids=lambda kind: kind.name)
 def test_changed_label_is_put_back_with_the_uid_of_what_was_seen(make_running: Make, kind: kinds.Kind) -> None:
     cluster = make_running()
     cluster.children[kind]["metadata"]["labels"]["app.kubernetes.io/name"] = "x"
@@ -105,7 +106,7 @@ def test_volume_size_in_other_words_is_no_change(make_running: Make) -> None:
     assert make_running({"spec.storage": {"size": "1024Mi"}}).plan().is_empty
 
 
-@pytest.mark.parametrize("kind", kinds.CHILDREN, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", kinds.BUILT_IN, ids=lambda kind: kind.name)
 def test_foreign_object_is_not_touched_and_nothing_is_started(make_cluster: Make, kind: kinds.Kind) -> None:
     cluster = make_cluster()
     foreign = {"metadata": {"name": "btc-trader", "namespace": "desk-a", "uid": "theirs"}}
@@ -147,7 +148,7 @@ def test_what_an_earlier_bot_left_is_waited_for(make_running: Make) -> None:
     cluster.settle()
     assert cluster.verdict("Stalled") == ("False", "NotStalled")
     assert cluster.verdict("Reconciling") == ("True", "Applying")
-    for kind in kinds.CHILDREN:
+    for kind in kinds.BUILT_IN:
         if kind != kinds.VOLUME:
             cluster.children[kind] = None
     assert "PersistentVolumeClaim" not in applied(cluster.plan())
@@ -212,7 +213,7 @@ def test_garbage_is_said_and_nothing_is_made_of_it(make_cluster: Make, spec: Any
 )  # fmt: skip
 def test_garbage_in_status_does_not_stop_a_bot(make_cluster: Make, status: Any) -> None:
     cluster = make_cluster({"status": status})
-    assert len(cluster.plan().applies) == len(kinds.CHILDREN)
+    assert len(cluster.plan().applies) == len(kinds.BUILT_IN)
     if isinstance(status, dict) and "state" not in (status.get("killSwitch") or {}):
         assert cluster.settle().status["permit"]["stage"] == "micro"
 

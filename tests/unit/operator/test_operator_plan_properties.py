@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradingbot_operator import kinds
+from tradingbot_operator.children.platform import MonitorRules, NetworkRules
 
 Make = Callable[..., Any]
 FATES = ("missing", "ours", "stripped", "changed", "foreign", "leftover", "going", "extended")
@@ -35,37 +37,115 @@ def suffer(cluster: Any, kind: kinds.Kind, fate: str) -> None:
         child["metadata"]["managedFields"] = [{"manager": "kubectl"}]
 
 
-@given(fates=st.lists(st.sampled_from(FATES), min_size=len(kinds.CHILDREN), max_size=len(kinds.CHILDREN)))
-@settings(deadline=None, max_examples=60)
-def test_any_mixture_converges_and_what_is_not_ours_is_untouched(make_running: Make, fates: list[str]) -> None:
-    cluster = make_running()
-    for kind, fate in zip(kinds.CHILDREN, fates, strict=True):
-        suffer(cluster, kind, fate)
+ASKED = {"externalSecret": {"storeRef": {"name": "vault"}, "key": "trading/binance"}}
+UNKNOWN = "unknown"
+"""The API server does not have the kind."""
+WISHES = st.fixed_dictionaries({kind: st.booleans() for kind in (kinds.NETWORK_POLICY, *kinds.OPTIONAL)})
+
+
+def fates_from(fates: tuple[str, ...]) -> st.SearchStrategy[dict[kinds.Kind, str]]:
+    """One for each child; only an optional kind may be unknown."""
+    return st.fixed_dictionaries(
+        {kind: st.sampled_from((*fates, UNKNOWN) if kind in kinds.OPTIONAL else fates) for kind in kinds.CHILDREN}
+    )
+
+
+def make_full(make_running: Make) -> Any:
+    """A bot with each child that there can be."""
+    return make_running({"spec.credentials": ASKED}, children=dict.fromkeys(kinds.OPTIONAL))
+
+
+def suffer_all(cluster: Any, fates: dict[kinds.Kind, str]) -> None:
+    for kind, fate in fates.items():
+        if fate == UNKNOWN:
+            del cluster.children[kind]
+        else:
+            suffer(cluster, kind, fate)
+
+
+def wish(cluster: Any, wishes: dict[kinds.Kind, bool]) -> None:
+    """What the platform engineer turns off, and what the spec asks for no more."""
+    cluster.platform = replace(
+        cluster.platform,
+        network=NetworkRules(is_enabled=wishes[kinds.NETWORK_POLICY]),
+        monitor=MonitorRules(is_enabled=wishes[kinds.POD_MONITOR]),
+    )
+    if not wishes[kinds.EXTERNAL_SECRET]:
+        cluster.edit({"spec.credentials": None})
+
+
+@given(fates=fates_from(FATES), wishes=WISHES)
+@settings(deadline=None, max_examples=120)
+def test_any_mixture_converges_and_what_is_not_ours_is_untouched(
+    make_running: Make, fates: dict[kinds.Kind, str], wishes: dict[kinds.Kind, bool]
+) -> None:
+    cluster = make_full(make_running)
+    suffer_all(cluster, fates)
     untouchable = {
         kind: copy.deepcopy(cluster.children[kind])
-        for kind, fate in zip(kinds.CHILDREN, fates, strict=True)
+        for kind, fate in fates.items()
         if fate in {"foreign", "going"} or (fate == "leftover" and kind != kinds.VOLUME)
     }
+    wish(cluster, wishes)
     cluster.settle()
     assert cluster.plan().is_empty
     for kind, before in untouchable.items():
         assert cluster.children[kind] == before
-    assert (cluster.verdict("Stalled")[1] == "OwnershipConflict") == ("foreign" in fates)
-    if not untouchable:
-        assert all(cluster.children.values())
+    wanted = {kind for kind in cluster.children if wishes.get(kind, True)}
+    is_conflict = any(fates[kind] == "foreign" for kind in wanted)
+    assert (cluster.verdict("Stalled")[1] == "OwnershipConflict") == is_conflict
+    for kind in set(cluster.children) - wanted - set(untouchable):
+        assert cluster.children[kind] is None
+    if not any(kind in kinds.NEEDED_BY_PODS for kind in untouchable if kind in wanted):
+        assert all(cluster.children[kind] for kind in wanted)
 
 
-@given(fates=st.lists(st.sampled_from(("missing", "ours", "changed", "stripped", "extended")), min_size=7, max_size=7))
-@settings(deadline=None, max_examples=20)
-def test_repaired_children_are_as_they_were(make_running: Make, fates: list[str]) -> None:
-    cluster, fresh = make_running(), make_running()
-    for kind, fate in zip(kinds.CHILDREN, fates, strict=True):
-        suffer(cluster, kind, fate)
+@given(fates=fates_from(("missing", "ours", "changed", "stripped", "extended")))
+@settings(deadline=None, max_examples=30)
+def test_repaired_children_are_as_they_were(make_running: Make, fates: dict[kinds.Kind, str]) -> None:
+    cluster, fresh = make_full(make_running), make_full(make_running)
+    suffer_all(cluster, fates)
     cluster.settle()
-    for kind in kinds.CHILDREN:
-        repaired, original = cluster.children[kind], fresh.children[kind]
+    for kind, repaired in cluster.children.items():
+        original = fresh.children[kind]
         assert repaired["metadata"]["annotations"] == original["metadata"]["annotations"]
         assert {**repaired.get("spec", {})} == {**original.get("spec", {})}
+
+
+@given(
+    history=st.lists(
+        st.one_of(
+            WISHES.map(lambda wishes: ("wish", wishes)),
+            st.tuples(st.just("learn"), st.sampled_from(kinds.OPTIONAL)),
+            st.tuples(st.just("forget"), st.sampled_from(kinds.OPTIONAL)),
+            st.tuples(st.just("ask"), st.just(None)),
+        ),
+        max_size=8,
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_kinds_and_wishes_come_and_go_and_what_is_there_follows(
+    make_running: Make, history: list[tuple[str, Any]]
+) -> None:
+    cluster = make_running()
+    wishes = {kinds.NETWORK_POLICY: True, kinds.POD_MONITOR: True, kinds.EXTERNAL_SECRET: False}
+    for what, given_with in history:
+        match what:
+            case "wish":
+                wishes = given_with | {
+                    kinds.EXTERNAL_SECRET: wishes[kinds.EXTERNAL_SECRET] and given_with[kinds.EXTERNAL_SECRET]
+                }
+                wish(cluster, wishes)
+            case "learn":
+                cluster.children.setdefault(given_with, None)
+            case "forget":
+                cluster.children.pop(given_with, None)
+            case "ask":
+                wishes |= {kinds.EXTERNAL_SECRET: True}
+                cluster.edit({"spec.credentials": copy.deepcopy(ASKED)})
+        cluster.settle()
+        for kind, child in cluster.children.items():
+            assert (child is not None) == wishes.get(kind, True), kind
 
 
 EDITS = st.sampled_from(
@@ -105,7 +185,7 @@ STEPS = st.lists(
         ).map(lambda report: ("report live", report)),
         st.tuples(st.just("wait"), st.sampled_from([1, 31, 89, 91, 3600])),
         st.tuples(st.just("available"), st.just(None)),
-        st.tuples(st.just("delete"), st.sampled_from(kinds.CHILDREN)),
+        st.tuples(st.just("delete"), st.sampled_from(kinds.BUILT_IN)),
     ),
     max_size=12,
 )
@@ -184,9 +264,9 @@ def test_same_observation_same_plan(make_cluster: Make, steps: list[tuple[str, A
     cluster = make_cluster()
     for step in steps:
         live_through(cluster, step)
-        before = json.dumps([cluster.bot, [cluster.children[kind] for kind in kinds.CHILDREN]], sort_keys=True)
+        before = json.dumps([cluster.bot, [*cluster.children.values()]], sort_keys=True)
         assert cluster.plan() == cluster.plan()
-        assert json.dumps([cluster.bot, [cluster.children[kind] for kind in kinds.CHILDREN]], sort_keys=True) == before
+        assert json.dumps([cluster.bot, [*cluster.children.values()]], sort_keys=True) == before
         cluster.settle()
 
 

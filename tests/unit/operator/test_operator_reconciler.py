@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from tradingbot_operator.children.platform import Platform
 from tradingbot_operator.errors import ApiError, Conflict, Refused, Transient, classify
 from tradingbot_operator.kinds import Key, Kind
 from tradingbot_operator.kube import Listing
+from tradingbot_operator.plan.guard import GuardReport
 from tradingbot_operator.reconciler import Reconciler
 from tradingbot_operator.store import Store
 
@@ -27,6 +28,7 @@ class FakeApi:
         self.objects: dict[tuple[Kind, str, str], Raw] = {}
         self.calls: list[tuple[str, str]] = []
         self.events: list[Raw] = []
+        self.warning = ""
         self.fail: dict[tuple[str, str], ApiError] = {}
         self._store_as = store_as
         self._version = 100
@@ -71,6 +73,16 @@ class FakeApi:
         self._note("delete", kind)
         assert self.objects.pop((kind, namespace, name))["metadata"]["uid"] == uid
 
+    async def apply_finalizers(self, key: Key, finalizers: Sequence[str], *, uid: str) -> Raw:
+        self._note("finalizers", kinds.BOT)
+        bot = self.objects[kinds.BOT, key.namespace, key.name]
+        assert bot["metadata"]["uid"] == uid
+        return self.put(kinds.BOT, bot | {"metadata": bot["metadata"] | {"finalizers": [*finalizers]}})
+
+    async def find_warning(self, namespace: str, kind: Kind, name: str) -> str:
+        self._note("get", kinds.EVENT)
+        return self.warning
+
     async def create_event(self, event: Raw) -> None:
         self._note("event", kinds.EVENT)
         self.events.append(event)
@@ -82,11 +94,25 @@ class FakeApi:
         return [call for call in self.calls if call[0] not in {"get", "list"}]
 
 
+class FakeGuard:
+    def __init__(self) -> None:
+        self.report = GuardReport(())
+        self.asked = 0
+
+    async def check(self, bot: Raw) -> GuardReport:
+        assert bot["metadata"]["name"] == "btc"
+        self.asked += 1
+        return self.report
+
+
 class World:
     def __init__(self, api: FakeApi, platform: Platform, bot: Raw) -> None:
         self.api = api
         self.store = Store()
-        self.reconciler = Reconciler(api, self.store, platform, now_ns=lambda: NOW_NS, instance="operator-1")
+        self.guard = FakeGuard()
+        self.reconciler = Reconciler(
+            api, self.store, platform, self.guard, now_ns=lambda: NOW_NS, instance="operator-1"
+        )
         self.store.put(kinds.BOT, api.put(kinds.BOT, bot))
 
     async def reconcile(self) -> float | None:
@@ -114,7 +140,7 @@ async def test_bot_that_nobody_knows_is_nothing_to_do(world: World) -> None:
 
 async def test_new_bot_is_carried_out_and_then_at_rest(world: World) -> None:
     await world.reconcile()
-    assert world.api.made() == [kind.name for kind in kinds.CHILDREN]
+    assert world.api.made() == [kind.name for kind in kinds.BUILT_IN]
     assert world.status["permit"]["stage"] == "micro"
     assert [event["reason"] for event in world.api.events] == ["Permitted"]
     world.api.calls.clear()
@@ -128,7 +154,9 @@ async def test_operator_that_lost_its_memory_writes_nothing(world: World, platfo
     for (kind, _, _), manifest in world.api.objects.items():
         fresh.put(kind, manifest)
     world.api.calls.clear()
-    await Reconciler(world.api, fresh, platform, now_ns=lambda: NOW_NS * 2, instance="operator-2").reconcile(KEY)
+    await Reconciler(
+        world.api, fresh, platform, world.guard, now_ns=lambda: NOW_NS * 2, instance="operator-2"
+    ).reconcile(KEY)
     assert world.api.calls == []
 
 
@@ -274,3 +302,82 @@ def test_status_code_decides_what_the_operator_does_next(status: int, kind: type
     assert str(error) == "patch roles a/b: no"
     if isinstance(error, Transient):
         assert error.retry_after_seconds == 2.0
+
+
+LIVE = {"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}}
+
+
+async def go_live(world: World, make_report: Make) -> None:
+    """As far as the moment in which a live permit is due."""
+    await world.reconcile()
+    deployment = world.api.objects[kinds.DEPLOYMENT, "desk-a", "btc-trader"]
+    deployment["status"] = {
+        "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "conditions": [],
+    }  # fmt: skip
+    world.store.put(kinds.DEPLOYMENT, world.api.put(kinds.DEPLOYMENT, deployment))
+    passed = {"passed": True, "at": "2025-06-15T15:06:40Z"}
+    account = {"fingerprint": "0123456789ab"}
+    report = make_report(mode="Live", state="ReduceOnly", preflight=passed, account=account)
+    bot = world.api.objects[kinds.BOT, "desk-a", "btc"]
+    bot["status"]["trader"] = report
+    world.store.put(kinds.BOT, world.api.put(kinds.BOT, bot))
+
+
+@pytest.fixture
+def live_world(make_bot: Make, store_as: Make, platform: Platform) -> World:
+    return World(FakeApi(store_as), platform, make_bot(LIVE))
+
+
+async def test_finalizer_is_written_before_the_live_pod_and_taken_away_after_everything(live_world: World) -> None:
+    await live_world.reconcile()
+    calls = live_world.api.writes()
+    assert calls.index(("finalizers", "TradingBot")) < calls.index(("apply", "Deployment"))
+    bot = live_world.api.objects[kinds.BOT, "desk-a", "btc"]
+    bot["metadata"]["deletionTimestamp"] = "2025-06-15T15:06:40Z"
+    live_world.store.put(kinds.BOT, live_world.api.put(kinds.BOT, bot))
+    live_world.api.calls.clear()
+    await live_world.reconcile()
+    assert live_world.api.writes()[-1] == ("finalizers", "TradingBot")
+    assert live_world.api.objects[kinds.BOT, "desk-a", "btc"]["metadata"]["finalizers"] == []
+
+
+async def test_no_live_pod_without_its_finalizer(live_world: World) -> None:
+    live_world.api.fail["finalizers", "TradingBot"] = Refused("patch tradingbots", "a policy says no", status=403)
+    await live_world.reconcile()
+    assert "Deployment" not in live_world.api.made()
+    assert "a policy says no" in live_world.stalled()["message"]
+
+
+async def test_live_permit_is_given_after_the_guard_has_looked_and_each_time_anew(
+    live_world: World, make_report: Make
+) -> None:
+    await go_live(live_world, make_report)
+    live_world.guard.report = GuardReport(("The policy `status` is not there.",))
+    assert await live_world.reconcile() == 5.0
+    assert "permit" not in live_world.status
+    eligible = next(item for item in live_world.status["conditions"] if item["type"] == "LiveEligible")
+    assert (eligible["status"], eligible["reason"]) == ("False", "PoliciesNotInForce")
+    assert "`status` is not there" in eligible["message"]
+    live_world.guard.report = GuardReport(())
+    await live_world.reconcile()
+    assert live_world.status["permit"]["mode"] == "Live"
+    asked = live_world.guard.asked
+    await live_world.reconcile()
+    assert live_world.guard.asked == asked, "a permit that is held is asked for no more"
+
+
+async def test_account_belongs_to_one_live_bot(live_world: World, make_report: Make, make_bot: Make) -> None:
+    await go_live(live_world, make_report)
+    other = make_bot(LIVE | {"metadata.name": "eth", "metadata.uid": "22222222-2222-3333-4444-555555555555"})
+    account = {"fingerprint": "0123456789ab"}
+    other["status"] = {"trader": make_report(mode="Live", uid=other["metadata"]["uid"], account=account)}
+    other["status"]["permit"] = {
+        "uid": other["metadata"]["uid"], "mode": "Live", "stage": "micro", "limit": "50", "digest": "v1:x",
+        "specGeneration": 1, "issuedAt": "2025-06-15T15:06:40Z",
+    }  # fmt: skip
+    live_world.store.put(kinds.BOT, live_world.api.put(kinds.BOT, other))
+    await live_world.reconcile()
+    eligible = next(item for item in live_world.status["conditions"] if item["type"] == "LiveEligible")
+    assert (eligible["status"], eligible["reason"]) == ("False", "AccountInUse")
+    assert "desk-a/eth" in eligible["message"]
+    assert "permit" not in live_world.status

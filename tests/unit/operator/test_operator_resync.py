@@ -1,51 +1,78 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from support.virtual import run
 from tradingbot_operator import kinds
 from tradingbot_operator.errors import ApiError, Refused, Transient
 from tradingbot_operator.health import Health
 from tradingbot_operator.intake import Intake
 from tradingbot_operator.kinds import Key, Kind
 from tradingbot_operator.kube import Listing
+from tradingbot_operator.lag import Lag
 from tradingbot_operator.metrics import Metrics
 from tradingbot_operator.queue import Backoff, KeyedQueue, Schedule
 from tradingbot_operator.resync import Resync
 from tradingbot_operator.store import Store
+from tradingbot_operator.watches import Watches
 
+GRACE_SECONDS = 10.0
 BOT = {"metadata": {"name": "btc", "namespace": "desk-a", "resourceVersion": "5"}}
+A_LIST = len((*kinds.CHILDREN, kinds.BOT))
+"""Requests of one."""
 
 
-class Lists:
-    """The part of the API that a re-list uses."""
+class Cluster:
+    """Bots on an API server, and the watch of them. Everything else is empty."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None]] = []
         self.errors: list[ApiError] = []
-        self.bots: list[dict[str, Any]] = [BOT]
-        self.thrice = asyncio.Event()
+        self.unknown: set[Kind] = set()
+        self.version = 10
+        self.bots: dict[str, dict[str, Any]] = {"btc": BOT}
+        self.on_event: Callable[[dict[str, Any]], None] | None = None
+        """None while the watch is dead."""
+        self.delay_seconds = 0.0
+        """How long an event is under way."""
+        self.missed: list[dict[str, Any]] = []
 
-    async def list(self, kind: Kind, namespace: str | None) -> Listing:
+    async def list(self, kind: Kind, namespace: str | None) -> Listing | None:
         self.asked.append((kind.name, namespace))
-        if self.asked.count((kinds.BOT.name, None)) == 3:
-            self.thrice.set()
         if self.errors:
             raise self.errors.pop(0)
-        return Listing(self.bots if kind == kinds.BOT else [], 10)
+        if kind in self.unknown:
+            return None
+        return Listing(list(self.bots.values()) if kind == kinds.BOT else [], self.version)
+
+    def change(self, name: str = "btc") -> None:
+        self.version += 1
+        metadata = {"name": name, "namespace": "desk-a", "resourceVersion": str(self.version)}
+        self.bots[name] = {"metadata": metadata}
+        if self.on_event is None:
+            self.missed.append(self.bots[name])
+        else:
+            asyncio.get_running_loop().call_later(self.delay_seconds, self.on_event, self.bots[name])
 
 
 class World:
-    def __init__(self, *, namespaces: tuple[str, ...] = (), interval_seconds: float = 0.001) -> None:
-        self.api = Lists()
-        self.now = 100.0
+    def __init__(self, *, namespaces: tuple[str, ...] = (), interval_seconds: float = 60.0) -> None:
+        self.api = Cluster()
+        self.clock = asyncio.get_running_loop().time
         self.store = Store()
-        self.health = Health(limit_seconds=60, last_sign_at=0.0)
+        self.watches = Watches(namespaces, grace_seconds=GRACE_SECONDS)
+        self.health = Health(self.watches, Lag(1.0, 30.0), limit_seconds=300, last_sign_at=0.0, is_leading=True)
         self.metrics = Metrics()
-        self.queue = KeyedQueue(Schedule(Backoff(1, 1)), clock=lambda: self.now, random=lambda: 0.0)
-        self.intake = Intake(self.store, self.queue, self.health, self.metrics, clock=lambda: self.now)
+        self.queue = KeyedQueue(Schedule(Backoff(1, 1)), clock=self.clock, random=lambda: 0.0)
+        self.intake = Intake(self.store, self.queue, self.health, self.metrics, clock=self.clock)
+        self.cuts: list[float] = []
+        self.is_revived_by_cut = True
         self.resync = Resync(
             self.api,  # type: ignore[arg-type]  # it lists, and nothing more is asked of it
             self.store,
@@ -54,10 +81,52 @@ class World:
             self.metrics,
             namespaces=namespaces,
             interval_seconds=interval_seconds,
-            clock=lambda: self.now,
+            clock=self.clock,
             wall_clock=lambda: 1.0,
             random=lambda: 0.0,
+            reopen_watches=self.cut,
         )
+
+    def open(self) -> None:
+        """As kopf does once the first list is there; what was missed comes first."""
+        for watch_id in self.watches.ids:
+            self.watches.opened(watch_id)
+        self.api.on_event = lambda bot: self.intake.see(kinds.BOT, bot, is_gone=False)
+        for bot in self.api.missed:
+            self.api.on_event(bot)
+        self.api.missed.clear()
+
+    def cut(self) -> int:
+        self.cuts.append(self.clock())
+        if self.is_revived_by_cut:
+            self.open()
+        return 1
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.resync.run())
+        await self.resync.is_complete.wait()
+        self.open()
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    @property
+    def trouble(self) -> str:
+        return self.health.why_dead(self.clock())
+
+    def missed_total(self) -> float:
+        found = re.search(r'watch_missed_total\{resource="tradingbots"\} (\S+)', self.metrics.render().decode())
+        return float(found[1]) if found else 0.0
+
+
+def virtually(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    async def scenario() -> None:
+        await test(World())
+
+    run(scenario())
 
 
 async def test_list_brings_each_bot_into_the_queue() -> None:
@@ -66,7 +135,7 @@ async def test_list_brings_each_bot_into_the_queue() -> None:
     assert await world.queue.get() == Key("desk-a", "btc")
     assert world.resync.is_complete.is_set()
     assert world.health.is_listed
-    assert world.health.last_sign_at == 100.0
+    assert world.health.last_sign_at > 0.0
 
 
 async def test_every_kind_is_listed_leases_too() -> None:
@@ -75,21 +144,33 @@ async def test_every_kind_is_listed_leases_too() -> None:
     assert world.api.asked == [(kind.name, None) for kind in (*kinds.CHILDREN, kinds.BOT)]
 
 
+async def test_kind_that_the_api_server_does_not_have_is_forgotten_until_it_has_it() -> None:
+    world, key = World(), Key("desk-a", "btc")
+    await world.resync.list_all()
+    assert set(kinds.OPTIONAL) <= set(world.store.children(key))
+    world.api.unknown = {kinds.POD_MONITOR}
+    await world.resync.list_all()
+    assert set(kinds.CHILDREN) - set(world.store.children(key)) == {kinds.POD_MONITOR}
+    assert world.health.is_listed
+    world.api.unknown = set()
+    await world.resync.list_all()
+    assert kinds.POD_MONITOR in world.store.children(key)
+
+
 async def test_namespaced_installation_asks_for_nothing_else() -> None:
     world = World(namespaces=("a", "b"))
     await world.resync.list_all()
     assert {namespace for _, namespace in world.api.asked} == {"a", "b"}
 
 
-async def test_failed_list_is_no_sign_of_life_and_is_tried_again() -> None:
-    world = World()
-    world.api.errors = [Transient("list roles", "no answer"), Refused("list roles", "forbidden", status=403)]
-    task = asyncio.create_task(world.resync.run())
-    await asyncio.wait_for(world.resync.is_complete.wait(), 10)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert 'reason="Refused"} 1.0' in world.metrics.render().decode()
+def test_failed_list_is_no_sign_of_life_and_is_tried_again() -> None:
+    async def test(world: World) -> None:
+        world.api.errors = [Transient("list roles", "no answer"), Refused("list roles", "forbidden", status=403)]
+        async with world.running():
+            assert 'reason="Refused"} 1.0' in world.metrics.render().decode()
+            assert 0.0 < world.clock() < 3.0
+
+    virtually(test)
 
 
 async def test_incomplete_list_changes_nothing() -> None:
@@ -103,13 +184,100 @@ async def test_incomplete_list_changes_nothing() -> None:
     assert len(world.queue) == 0
 
 
-async def test_list_is_repeated() -> None:
-    world = World()
-    task = asyncio.create_task(world.resync.run())
-    await asyncio.wait_for(world.api.thrice.wait(), 10)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+def test_list_is_repeated_each_interval() -> None:
+    async def test(world: World) -> None:
+        async with world.running():
+            await asyncio.sleep(150.0)
+            assert world.api.asked.count((kinds.BOT.name, None)) == 3
+
+    virtually(test)
+
+
+def test_quiet_cluster_raises_no_alarm_in_an_hour() -> None:
+    async def test(world: World) -> None:
+        async with world.running():
+            for _ in range(3600):
+                await asyncio.sleep(1.0)
+                assert world.trouble == ""
+        assert world.cuts == []
+
+    virtually(test)
+
+
+def test_busy_cluster_with_slow_watches_raises_no_alarm_in_an_hour() -> None:
+    """Each list comes while some events are still under way."""
+
+    async def test(world: World) -> None:
+        world.api.delay_seconds = GRACE_SECONDS - 0.5
+        async with world.running():
+            for second in range(3600):
+                world.api.change(f"bot-{second % 7}")
+                await asyncio.sleep(1.0)
+                assert world.trouble == ""
+        assert world.cuts == []
+
+    virtually(test)
+
+
+def test_dead_watch_is_found_told_and_opened_anew_within_two_intervals() -> None:
+    async def test(world: World) -> None:
+        world.is_revived_by_cut = False
+        async with world.running():
+            assert await world.queue.get() == Key("desk-a", "btc")
+            world.queue.done(Key("desk-a", "btc"), again_in_seconds=None)
+            await asyncio.sleep(90.0)
+            world.api.on_event = None  # from now on it swallows everything
+            world.api.change("eth")
+            died_at = world.clock()
+            await asyncio.sleep(31.0)
+            assert world.store.bot(Key("desk-a", "eth")) is not None, "the list has shown it"
+            assert world.trouble == "", "a suspicion is no proof"
+            await asyncio.sleep(GRACE_SECONDS)
+            assert "the watch of tradingbots is dead: it did not show desk-a/eth" in world.trouble
+            assert world.missed_total() == 1.0
+            world.is_revived_by_cut = True
+            await asyncio.sleep(GRACE_SECONDS)  # it did not answer after the first cut
+            assert len(world.cuts) == 2
+            assert world.trouble == ""
+            assert world.clock() - died_at < 120.0
+            lists_before = len(world.api.asked)
+            await asyncio.sleep(600.0)
+            assert world.trouble == ""
+            assert len(world.cuts) == 2
+            assert len(world.api.asked) - lists_before <= 11 * A_LIST, "no storm of lists"
+
+    virtually(test)
+
+
+def test_watch_that_stays_dead_stays_told_so_that_the_process_is_ended() -> None:
+    async def test(world: World) -> None:
+        world.is_revived_by_cut = False
+        async with world.running():
+            world.api.on_event = None
+            world.api.change()
+            await asyncio.sleep(80.0)
+            lists_before = len(world.api.asked)
+            for _ in range(600):
+                await asyncio.sleep(1.0)
+                assert "is dead" in world.trouble
+            assert len(world.api.asked) - lists_before <= 101 * A_LIST, "ten times as often as else, no storm"
+
+    virtually(test)
+
+
+def test_bot_that_fails_is_not_hammered_by_lists_and_news_of_it_is_tried_at_once() -> None:
+    async def test(world: World) -> None:
+        async with world.running():
+            key = Key("desk-a", "btc")
+            assert await world.queue.get() == key
+            world.queue.failed(key, at_least_seconds=600.0)
+            await asyncio.sleep(300.0)
+            assert len(world.queue) == 0
+            world.api.change()
+            await asyncio.sleep(1.0)
+            assert len(world.queue) == 1
+
+    virtually(test)
 
 
 def see(world: World, kind: Kind, version: int, *, is_gone: bool = False) -> int:
@@ -124,7 +292,7 @@ async def test_watch_event_of_a_child_queues_its_bot() -> None:
     world = World()
     assert see(world, kinds.SERVICE, 7) == 1
     assert await world.queue.get() == Key("desk-a", "btc")
-    assert world.health.last_sign_at == 100.0
+    assert world.health.last_sign_at > 0.0
 
 
 async def test_echo_of_what_is_known_queues_nothing() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,9 +84,35 @@ def test_children_are_found_under_their_derived_name() -> None:
     lease = {"metadata": {"name": "btc-trader", "namespace": "desk-a", "resourceVersion": "3"}}
     store.put(kinds.LEASE, lease)
     children = store.children(KEY)
-    assert set(children) == set(kinds.CHILDREN)
+    assert set(children) == set(kinds.BUILT_IN)
     assert children[kinds.LEASE] == lease
     assert children[kinds.SERVICE] is None
+
+
+@pytest.mark.parametrize("kind", kinds.OPTIONAL, ids=lambda kind: kind.name)
+def test_optional_kind_is_known_from_the_list_that_shows_it_to_the_one_that_does_not(kind: kinds.Kind) -> None:
+    child = {"metadata": {"name": "btc-trader", "namespace": "desk-a", "resourceVersion": "6"}}
+    store = Store()
+    assert kind not in store.children(KEY)
+    store.replace(kind, [], version=5, namespace="desk-a")
+    assert store.children(KEY)[kind] is None
+    store.replace(kind, [child], version=7, namespace="desk-a")
+    assert store.children(KEY)[kind] == child
+    store.forget(kind)
+    assert kind not in store.children(KEY)
+    store.replace(kind, [], version=9, namespace="desk-a")
+    assert store.children(KEY)[kind] is None
+
+
+def test_kind_that_comes_back_is_not_seen_with_old_eyes() -> None:
+    """Its CRD was made again: what was there went with the first one."""
+    kind = kinds.POD_MONITOR
+    store = Store()
+    store.replace(kind, [bot(8, "btc-trader")], version=8, namespace=None)
+    store.remove(kind, bot(12, "btc-trader"))
+    store.forget(kind)
+    store.replace(kind, [bot(10, "btc-trader")], version=11, namespace=None)
+    assert store.children(KEY)[kind] is not None
 
 
 def test_managed_fields_are_not_kept() -> None:

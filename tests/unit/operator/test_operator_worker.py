@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from tradingbot_operator.errors import Conflict, Transient
 from tradingbot_operator.kinds import Key
 from tradingbot_operator.metrics import Metrics
@@ -61,6 +63,45 @@ async def test_key_comes_again_when_its_reconciliation_asked_for_it() -> None:
 
     await run(reconcile, A, until=enough)
     assert seen == [A, A, A]
+
+
+async def test_every_line_about_a_bot_carries_its_name_and_no_other() -> None:
+    """Whoever logs, and however the bots take turns."""
+    lines = structlog.get_logger("somebody")
+    enough, left = asyncio.Event(), {A, B}
+
+    async def reconcile(key: Key) -> None:
+        lines.info("begun", expected=str(key))
+        await asyncio.sleep(0)
+        lines.info("told by a task of its own", expected=str(key))
+        left.discard(key)
+        if not left:
+            enough.set()
+        if key == A:
+            raise Transient("patch roles", "later")
+
+    with structlog.testing.capture_logs(processors=(structlog.contextvars.merge_contextvars,)) as logged:
+        await run(reconcile, A, B, until=enough, workers=2)
+    assert len([line for line in logged if "expected" in line]) >= 4
+    assert [line for line in logged if line["bot"] != line.get("expected", "ns/a")] == []
+    assert "reconciliation failed" in {line["event"] for line in logged}
+
+
+async def test_key_that_fails_delays_no_other() -> None:
+    """One worker, one key that fails at once each time, and many that do not."""
+    others = [Key("ns", f"bot-{number}") for number in range(50)]
+    seen: list[Key] = []
+    enough = asyncio.Event()
+
+    async def reconcile(key: Key) -> None:
+        seen.append(key)
+        if key == A:
+            raise Transient("patch roles", "later", retry_after_seconds=3600.0)
+        if set(others) <= set(seen):
+            enough.set()
+
+    await run(reconcile, A, *others, until=enough)
+    assert seen == [A, *others]
 
 
 async def test_no_more_keys_at_once_than_workers() -> None:

@@ -33,6 +33,7 @@ def build(platform: Platform) -> Build:
 
 
 def test_deployment_reads_as_a_whole(build: Build) -> None:
+    template_hash = build()["metadata"]["annotations"]["tradingbot.dev/template-hash"]
     labels = {
         "app.kubernetes.io/name": "tradingbot-trader",
         "app.kubernetes.io/instance": "btc",
@@ -47,6 +48,7 @@ def test_deployment_reads_as_a_whole(build: Build) -> None:
             "name": "btc-trader",
             "namespace": "desk-a",
             "labels": labels,
+            "annotations": {"tradingbot.dev/template-hash": template_hash},
             "ownerReferences": [
                 {
                     "apiVersion": "tradingbot.dev/v1alpha1",
