@@ -1,6 +1,7 @@
 """SHELL. kopf: the only import of it, and its start. It watches, and what it sees goes to the intake; nothing else.
 
 `on.event` handlers alone: all other kinds of handlers patch what they watch, add finalizers, or retry by themselves.
+The connections are ours (watch_connections.py): kopf closes those of a login when that has expired.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any
 import kopf
 
 from tradingbot_operator import kinds
-from tradingbot_operator.health import Health
 from tradingbot_operator.intake import Intake
 from tradingbot_operator.kinds import Kind
 from tradingbot_operator.kube import CHILD_SELECTOR, Connect
 from tradingbot_operator.settings import Settings
+from tradingbot_operator.watch_connections import WatchConnections
 
 CLIENT_TIMEOUT_MARGIN_SECONDS = 10.0
 """The client waits so much longer than the server, so that it is the server who ends a watch."""
@@ -29,9 +30,9 @@ IDENTITY = "tradingbot-operator"
 Handler = Callable[..., Awaitable[None]]
 
 
-def build_registry(intake: Intake, connect: Connect) -> kopf.OperatorRegistry:
+def build_registry(intake: Intake, connect: Connect, connections: WatchConnections) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(_login_handler(connect))
+    kopf.on.login(registry=registry)(_login_handler(connect, connections))
     for kind in kinds.WATCHED:
         place = {"group": kind.group, "version": kind.version, "plural": kind.plural}
         kopf.on.event(**place, id=kind.plural, registry=registry)(_event_handler(intake, kind))
@@ -45,16 +46,12 @@ def _event_handler(intake: Intake, kind: Kind) -> Handler:
     return see
 
 
-def _login_handler(connect: Connect) -> Callable[..., Awaitable[kopf.ConnectionInfo]]:
-    async def login(**_: Any) -> kopf.ConnectionInfo:
+def _login_handler(connect: Connect, connections: WatchConnections) -> Callable[..., Awaitable[kopf.AiohttpSession]]:
+    async def login(**_: Any) -> kopf.AiohttpSession:
         given = connect()
-        return kopf.ConnectionInfo(
-            server=given.server,
-            ca_path=given.ca_path,
-            token=given.token,
-            certificate_path=given.certificate_path,
-            private_key_path=given.key_path,
-            expiration=datetime.now(UTC) + LOGIN_LIFETIME,
+        session = connections.open_session(given)
+        return kopf.AiohttpSession(
+            server=given.server, aiohttp_session=session, expiration=datetime.now(UTC) + LOGIN_LIFETIME
         )
 
     return login
@@ -82,21 +79,12 @@ def _only(kind: Kind) -> Callable[[Any], bool]:
     return lambda resource: (resource.group, resource.plural) == (kind.group, kind.plural)
 
 
-async def watch(settings: Settings, intake: Intake, connect: Connect, health: Health) -> None:
+async def watch(settings: Settings, intake: Intake, connect: Connect, connections: WatchConnections) -> None:
     """Until SIGTERM or SIGINT, which kopf takes while it runs."""
-    registry = build_registry(intake, connect)
-    kopf.on.startup(registry=registry)(_startup_handler(health))
     await kopf.operator(
-        registry=registry,
+        registry=build_registry(intake, connect, connections),
         settings=build_kopf_settings(settings),
         clusterwide=not settings.namespaces,
         namespaces=list(settings.namespaces),
         identity=IDENTITY,
     )
-
-
-def _startup_handler(health: Health) -> Handler:
-    async def note(**_: Any) -> None:
-        health.is_watching = True
-
-    return note

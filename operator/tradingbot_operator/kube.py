@@ -6,15 +6,21 @@ What the operator may do (the chart's role lists the same; each verb with its us
 
 | group                     | resources                                        | verbs                    | why
 |---------------------------|--------------------------------------------------|--------------------------|----
-| tradingbot.dev            | tradingbots                                      | get list watch           | reconcile; `get` after a conflict; all three are granted on to each trader for its own bot
+| tradingbot.dev            | tradingbots                                      | grant                    | no request: by this verb the admission policies know who writes permits, and TradingReviews
+| tradingbot.dev            | tradingbots                                      | get list watch patch     | reconcile; `get` after a conflict; these three are granted on to each trader for its own bot; `patch` for our finalizer alone (an admission policy refuses the rest)
 | tradingbot.dev            | tradingbots/status                               | get patch                | write our part; `get` is only granted on
 | tradingbot.dev            | tradingbots/finalizers                           | update                   | owner references that block deletion, where the cluster checks them (OpenShift)
 | ""                        | serviceaccounts, services, persistentvolumeclaims| get list watch create patch | children; an apply of what is not there needs `create`
 | apps                      | deployments                                      | get list watch create patch | child
 | rbac.authorization.k8s.io | roles                                            | get list watch create patch | child
 | rbac.authorization.k8s.io | rolebindings                                     | get list watch create patch delete | child; deleted when somebody changed its role, which nobody can change back
+| networking.k8s.io         | networkpolicies                                  | get list watch create patch delete | child; deleted when the platform engineer turns it off
+| monitoring.coreos.com     | podmonitors                                      | get list create patch delete | child, where the cluster has the kind; only listed (see kinds.WATCHED); deleted when it is turned off
+| external-secrets.io       | externalsecrets                                  | get list create patch delete | child, where the cluster has the kind; only listed; deleted when the bot asks for it no more
 | coordination.k8s.io       | leases                                           | get list create patch update | child; `update` is only granted on
-| events.k8s.io             | events                                           | create                   | transitions
+| coordination.k8s.io       | leases                                           | get create update        | our own by name, in the namespace of the operator: who of several leads
+| events.k8s.io             | events                                           | create list              | transitions; `list` of one ExternalSecret that is not ready: only its events name the key
+| admissionregistration.k8s.io | validatingadmissionpolicies, validatingadmissionpolicybindings | get    | our own by name, in the cluster: are they in force, before a live permit
 | apiextensions.k8s.io      | customresourcedefinitions                        | list watch               | kopf, cluster-wide installations alone
 
 No verb on Secrets, Pods or Namespaces.
@@ -25,7 +31,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,9 +42,10 @@ from kubernetes.aio import client, config
 
 from tradingbot_api.labels import MANAGED_BY, OPERATOR_MANAGER
 from tradingbot_operator import kinds
-from tradingbot_operator.errors import ApiError, NotConfigured, Transient, classify
+from tradingbot_operator.errors import ApiError, NotConfigured, Refused, Transient, classify
 from tradingbot_operator.kinds import Key, Kind
 from tradingbot_operator.manifest import Manifest, mapping, number, sequence, text
+from tradingbot_operator.plan.guard import PROBE_MANAGER
 
 CHILD_SELECTOR = f"{MANAGED_BY}={OPERATOR_MANAGER}"
 """What a list or a watch of a child's kind asks for."""
@@ -55,14 +63,20 @@ class Listing:
 class KubeApi(Protocol):
     """What the operator asks of the API server. Each call raises an ApiError when it does not succeed."""
 
-    async def list(self, kind: Kind, namespace: str | None) -> Listing:
-        """All bots, or all children that carry our label, of one namespace or of all."""
+    async def list(self, kind: Kind, namespace: str | None) -> Listing | None:
+        """All bots, or all children that carry our label, of one namespace or of all.
+
+        None: the API server does not have this kind, which is one of the optional.
+        """
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
         """None when it is not there."""
 
     async def apply(self, kind: Kind, manifest: Manifest, *, force: bool) -> Manifest:
         """Server-side apply with our field manager."""
+
+    async def apply_finalizers(self, key: Key, finalizers: Sequence[str], *, uid: str) -> Manifest:
+        """Our whole part of a bot's metadata: these finalizers, and no other field of it. A bot of that uid alone."""
 
     async def apply_status(self, key: Key, status: Manifest, *, resource_version: str) -> Manifest:
         """Our whole part of a bot's status, if the bot is still as it was seen."""
@@ -72,6 +86,12 @@ class KubeApi(Protocol):
 
     async def create_event(self, event: Manifest) -> None:
         """No error when it was told before."""
+
+    async def dry_run(self, kind: Kind, manifest: Manifest, *, subresource: str = "") -> None:
+        """A server-side apply that changes nothing, by a field manager of its own: no error when it would be taken."""
+
+    async def find_warning(self, namespace: str, kind: Kind, name: str) -> str:
+        """Note of the newest Warning event about an object; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +159,9 @@ class AioKubeApi:
         *,
         request_timeout_seconds: float,
         user_agent: str,
-        count: Callable[[str, str, int], None],
+        count: Callable[[str, str, int, float], None],
     ) -> None:
-        """`count` is told of each request: verb, resource, status code (0: no answer)."""
+        """`count` is told of each request: verb, resource, status code (0: no answer), seconds that it took."""
         configuration = client.Configuration()
         configuration.retries = None  # the queue repeats, with back-off, and sees what it repeats
         first = connect()
@@ -165,11 +185,16 @@ class AioKubeApi:
     async def close(self) -> None:
         await self._client.close()
 
-    async def list(self, kind: Kind, namespace: str | None) -> Listing:
+    async def list(self, kind: Kind, namespace: str | None) -> Listing | None:
         query = {"limit": str(_PAGE)} | ({} if kind == kinds.BOT else {"labelSelector": CHILD_SELECTOR})
         items: list[Manifest] = []
         while True:
-            page = await self._request("GET", "list", kind, namespace, query=query)
+            try:
+                page = await self._request("GET", "list", kind, namespace, query=query)
+            except Refused as error:
+                if error.status == 404 and kind in kinds.OPTIONAL:
+                    return None
+                raise
             # the items of a list do not say what they are
             head = {"apiVersion": kind.api_version, "kind": kind.name}
             items += [head | item for item in sequence(page, "items")]
@@ -190,6 +215,14 @@ class AioKubeApi:
         metadata = manifest["metadata"]
         return await self._apply(kind, metadata["namespace"], metadata["name"], "", manifest, force=force)
 
+    async def apply_finalizers(self, key: Key, finalizers: Sequence[str], *, uid: str) -> Manifest:
+        body = {
+            "apiVersion": kinds.BOT.api_version,
+            "kind": kinds.BOT.name,
+            "metadata": {"namespace": key.namespace, "name": key.name, "uid": uid, "finalizers": [*finalizers]},
+        }
+        return await self._apply(kinds.BOT, key.namespace, key.name, "", body, force=True)
+
     async def apply_status(self, key: Key, status: Manifest, *, resource_version: str) -> Manifest:
         body = {
             "apiVersion": kinds.BOT.api_version,
@@ -198,6 +231,14 @@ class AioKubeApi:
             "status": status,
         }
         return await self._apply(kinds.BOT, key.namespace, key.name, "status", body, force=True)
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        return await self._request("POST", "create", kind, manifest["metadata"]["namespace"], body=manifest)
+
+    async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """If it is still of the version that `manifest` carries."""
+        metadata = manifest["metadata"]
+        return await self._request("PUT", "update", kind, metadata["namespace"], metadata["name"], body=manifest)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
@@ -213,6 +254,20 @@ class AioKubeApi:
         except ApiError as error:
             if error.status != 409:
                 raise
+
+    async def find_warning(self, namespace: str, kind: Kind, name: str) -> str:
+        fields = f"type=Warning,regarding.kind={kind.name},regarding.name={name}"
+        page = await self._request("GET", "list", kinds.EVENT, namespace, query={"fieldSelector": fields})
+        found = sorted(sequence(page, "items"), key=_last_seen)
+        return text(found[-1], "note") if found else ""
+
+    async def dry_run(self, kind: Kind, manifest: Manifest, *, subresource: str = "") -> None:
+        metadata = manifest["metadata"]
+        query = {"dryRun": "All", "fieldManager": PROBE_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        await self._request(
+            "PATCH", "patch", kind, metadata["namespace"], metadata["name"], subresource=subresource, query=query,
+            body=manifest,
+        )  # fmt: skip
 
     async def _apply(
         self, kind: Kind, namespace: str, name: str, subresource: str, body: Manifest, *, force: bool
@@ -240,7 +295,7 @@ class AioKubeApi:
         resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
         what = f"{verb} {resource} {f'{namespace}/' if namespace else ''}{name}".rstrip()
         content_type = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
-        status = 0
+        status, started_at = 0, time.monotonic()
         try:
             request = await self._client.param_serialize(
                 method,
@@ -258,7 +313,7 @@ class AioKubeApi:
                 what, f"no answer from the API server ({type(error).__name__}: {error})", status=0
             ) from error
         finally:
-            self._count(verb, resource, status)
+            self._count(verb, resource, status, time.monotonic() - started_at)
         answer = _parse(raw)
         if 200 <= status < 300:
             return answer
@@ -272,6 +327,12 @@ class AioKubeApi:
             status=status,
             retry_after_seconds=float(number(details, "retryAfterSeconds")),
         )
+
+
+def _last_seen(event: object) -> str:
+    """RFC 3339 in UTC sorts as text."""
+    times = (text(event, "deprecatedLastTimestamp"), text(event, "eventTime"))
+    return max(*times, text(mapping(event, "series"), "lastObservedTime"))
 
 
 def _parse(raw: bytes) -> Manifest:

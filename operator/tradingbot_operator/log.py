@@ -36,7 +36,7 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    if level != "debug":
+    if level == "info":
         # kopf and aiohttp narrate at info; what they have to tell a person on duty is a warning
         for name in ("kopf", "aiohttp", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+from tradingbot_operator.manifest import Manifest, text
+
+_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+ModeAndPhase = tuple[str, str]
+
+
+def mode_and_phase(bot: Manifest) -> ModeAndPhase:
+    """PURE. The mode that the bot's pod has, as far as its permit tells, and how it looks to a person."""
+    return text(bot, "status", "permit", "mode") or "None", text(bot, "status", "phase") or "None"
 
 
 class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there; else each series has a second one
         self.registry = CollectorRegistry()
+        self._leader = Gauge(
+            "tradingbot_operator_leader", "1: this process holds the Lease and reconciles", registry=self.registry
+        )
         self._queue_depth = Gauge(
             "tradingbot_operator_queue_depth", "Bots that are due and wait for a worker", registry=self.registry
         )
-        self._bots = Gauge("tradingbot_operator_bots", "Bots that the operator knows", registry=self.registry)
+        self._queue_oldest = Gauge(
+            "tradingbot_operator_queue_oldest_seconds",
+            "For how long the first of them has been due",
+            registry=self.registry,
+        )
+        self._bots = Gauge(
+            "tradingbot_operator_bots", "Bots that the operator knows", ["mode", "phase"], registry=self.registry
+        )
         self._reconcile_seconds = Histogram(
             "tradingbot_operator_reconcile_seconds",
             "Time of one reconciliation of one bot",
-            buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+            buckets=_SECONDS,
             registry=self.registry,
         )
         self._errors = Counter(
@@ -30,19 +50,48 @@ class Metrics:
             ["verb", "resource", "code"],
             registry=self.registry,
         )
+        self._request_seconds = Histogram(
+            "tradingbot_operator_api_request_seconds",
+            "Time of one request to the API server, watches excluded",
+            ["verb", "resource"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._watch_events = Counter(
             "tradingbot_operator_watch_events", "Watch events that came through", ["resource"], registry=self.registry
+        )
+        self._watch_missed = Counter(
+            "tradingbot_operator_watch_missed",
+            "How often a watch was found dead and opened anew: a list had shown what it had not",
+            ["resource"],
+            registry=self.registry,
         )
         self._last_listed = Gauge(
             "tradingbot_operator_last_resync_timestamp_seconds",
             "When all bots and children were last listed",
             registry=self.registry,
         )
+        self._loop_lag = Histogram(
+            "tradingbot_operator_event_loop_lag_seconds",
+            "How late the event loop came to what was due, sampled four times a second",
+            buckets=(0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10),
+            registry=self.registry,
+        )
+        self._count_bots: Callable[[], Mapping[ModeAndPhase, int]] = dict
 
-    def follow(self, *, queue_depth: Callable[[], float], bots: Callable[[], float]) -> None:
+    def follow(
+        self,
+        *,
+        queue_depth: Callable[[], float],
+        queue_oldest_seconds: Callable[[], float],
+        bots: Callable[[], Mapping[ModeAndPhase, int]],
+        leads: Callable[[], bool],
+    ) -> None:
         """Gauges that are read when somebody scrapes."""
         self._queue_depth.set_function(queue_depth)
-        self._bots.set_function(bots)
+        self._queue_oldest.set_function(queue_oldest_seconds)
+        self._leader.set_function(lambda: float(leads()))
+        self._count_bots = bots
 
     def reconciled(self, seconds: float) -> None:
         self._reconcile_seconds.observe(seconds)
@@ -50,14 +99,24 @@ class Metrics:
     def failed(self, reason: str) -> None:
         self._errors.labels(reason).inc()
 
-    def requested(self, verb: str, resource: str, code: int) -> None:
+    def requested(self, verb: str, resource: str, code: int, seconds: float) -> None:
         self._requests.labels(verb, resource, str(code)).inc()
+        self._request_seconds.labels(verb, resource).observe(seconds)
 
     def watched(self, resource: str) -> None:
         self._watch_events.labels(resource).inc()
+
+    def missed(self, resource: str) -> None:
+        self._watch_missed.labels(resource).inc()
+
+    def lagged(self, seconds: float) -> None:
+        self._loop_lag.observe(seconds)
 
     def listed(self, at_seconds: float) -> None:
         self._last_listed.set(at_seconds)
 
     def render(self) -> bytes:
+        self._bots.clear()
+        for labels, count in self._count_bots().items():
+            self._bots.labels(*labels).set(count)
         return generate_latest(self.registry)

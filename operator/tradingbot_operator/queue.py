@@ -32,8 +32,8 @@ class Schedule:
 
     backoff: Backoff
     _ready: deque[Key] = field(default_factory=deque)
-    _waiting: set[Key] = field(default_factory=set)
-    """What stands in `_ready`."""
+    _waiting: dict[Key, float] = field(default_factory=dict)
+    """What stands in `_ready`, and since when."""
     _working: dict[Key, bool] = field(default_factory=dict)
     """What a worker has; True when it was added again meanwhile."""
     _timers: dict[Key, float] = field(default_factory=dict)
@@ -42,14 +42,19 @@ class Schedule:
     """The same times in order, with some that do not hold any more."""
     _failures: dict[Key, int] = field(default_factory=dict)
 
-    def add(self, key: Key) -> None:
+    def add(self, key: Key, now: float) -> None:
         """Due now. What waited for a later time does not any more: the next reconciliation says anew when to look."""
         self._timers.pop(key, None)
         if key in self._working:
             self._working[key] = True
         elif key not in self._waiting:
-            self._waiting.add(key)
+            self._waiting[key] = now
             self._ready.append(key)
+
+    def remind(self, key: Key, now: float) -> None:
+        """Due now, without anything new: what is being worked on, or waits after a failure, is left alone."""
+        if key not in self._working and not (key in self._failures and key in self._timers):
+            self.add(key, now)
 
     def take(self, now: float) -> Key | None:
         """The next key that is due; it is the caller's until `finish`."""
@@ -57,20 +62,20 @@ class Schedule:
         if not self._ready:
             return None
         key = self._ready.popleft()
-        self._waiting.discard(key)
+        del self._waiting[key]
         self._working[key] = False
         return key
 
     def finish(self, key: Key, now: float, *, again_in_seconds: float | None) -> None:
         """It went well."""
         self._failures.pop(key, None)
-        self._release(key, None if again_in_seconds is None else now + max(again_in_seconds, 0.0))
+        self._release(key, None if again_in_seconds is None else now + max(again_in_seconds, 0.0), now)
 
     def fail(self, key: Key, now: float, *, random: float, at_least_seconds: float = 0.0) -> float:
         """It did not; the answer is in how many seconds it is tried again, unless something new comes first."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = max(self.backoff.delay_seconds(failures, random=random), at_least_seconds)
-        self._release(key, now + delay)
+        self._release(key, now + delay, now)
         return delay
 
     def next_due(self) -> float | None:
@@ -82,10 +87,14 @@ class Schedule:
         """How many keys are due now and not yet taken."""
         return len(self._ready)
 
-    def _release(self, key: Key, due_at: float | None) -> None:
+    def oldest_seconds(self, now: float) -> float:
+        """For how long the first of them has been due; 0 when there is none."""
+        return now - self._waiting[self._ready[0]] if self._ready else 0.0
+
+    def _release(self, key: Key, due_at: float | None, now: float) -> None:
         was_added = self._working.pop(key)
         if was_added:
-            self.add(key)
+            self.add(key, now)
         elif due_at is not None:
             self._timers[key] = due_at
             heapq.heappush(self._heap, (due_at, key))
@@ -93,8 +102,8 @@ class Schedule:
     def _promote(self, now: float) -> None:
         self._drop_void()
         while self._heap and self._heap[0][0] <= now:
-            _, key = heapq.heappop(self._heap)
-            self.add(key)
+            due_at, key = heapq.heappop(self._heap)
+            self.add(key, due_at)
             self._drop_void()
 
     def _drop_void(self) -> None:
@@ -113,7 +122,11 @@ class KeyedQueue:
         self._is_closed = False
 
     def add(self, key: Key) -> None:
-        self._schedule.add(key)
+        self._schedule.add(key, self._clock())
+        self._changed.set()
+
+    def remind(self, key: Key) -> None:
+        self._schedule.remind(key, self._clock())
         self._changed.set()
 
     async def get(self) -> Key | None:
@@ -125,7 +138,9 @@ class KeyedQueue:
             due = self._schedule.next_due()
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), None if due is None else max(due - now, 0.0))
+                # Not wait_for, which makes a task: at its end kopf waits for each task that is newer than itself.
+                async with asyncio.timeout(None if due is None else max(due - now, 0.0)):
+                    await self._changed.wait()
             except TimeoutError:
                 continue
         return None
@@ -144,6 +159,9 @@ class KeyedQueue:
         """Nobody gets another key; what is under way may end."""
         self._is_closed = True
         self._changed.set()
+
+    def oldest_seconds(self) -> float:
+        return self._schedule.oldest_seconds(self._clock())
 
     def __len__(self) -> int:
         return len(self._schedule)

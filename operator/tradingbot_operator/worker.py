@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from tradingbot_operator.errors import Conflict, OperatorError, Transient
 from tradingbot_operator.kinds import Key
@@ -21,22 +22,29 @@ async def work(
     *,
     clock: Callable[[], float],
 ) -> None:
-    """Until the queue is closed."""
+    """Until the queue is closed. Each line that is logged meanwhile, by whomever, carries the bot's name."""
     while (key := await queue.get()) is not None:
         started_at = clock()
-        try:
-            again_in_seconds = await reconcile(key)
-        except OperatorError as error:
-            metrics.failed(error.reason)
-            wish_seconds = error.retry_after_seconds if isinstance(error, Transient) else 0.0
-            delay_seconds = queue.failed(key, at_least_seconds=wish_seconds)
-            # A conflict is how it should be: somebody was faster, and we look again.
-            tell = log.debug if isinstance(error, Conflict) else log.warning
-            tell("reconciliation failed", bot=str(key), error=str(error), retry_in_seconds=round(delay_seconds, 3))
-        except Exception:
-            metrics.failed("Defect")
-            delay_seconds = queue.failed(key)
-            log.exception("reconciliation failed", bot=str(key), retry_in_seconds=round(delay_seconds, 3))
-        else:
-            queue.done(key, again_in_seconds=again_in_seconds)
+        with bound_contextvars(bot=str(key)):
+            await _reconcile(key, queue, reconcile, metrics)
         metrics.reconciled(clock() - started_at)
+
+
+async def _reconcile(
+    key: Key, queue: KeyedQueue, reconcile: Callable[[Key], Awaitable[float | None]], metrics: Metrics
+) -> None:
+    try:
+        again_in_seconds = await reconcile(key)
+    except OperatorError as error:
+        metrics.failed(error.reason)
+        wish_seconds = error.retry_after_seconds if isinstance(error, Transient) else 0.0
+        delay_seconds = queue.failed(key, at_least_seconds=wish_seconds)
+        # A conflict is how it should be: somebody was faster, and we look again.
+        tell = log.debug if isinstance(error, Conflict) else log.warning
+        tell("reconciliation failed", error=str(error), retry_in_seconds=round(delay_seconds, 3))
+    except Exception:
+        metrics.failed("Defect")
+        delay_seconds = queue.failed(key)
+        log.exception("reconciliation failed", retry_in_seconds=round(delay_seconds, 3))
+    else:
+        queue.done(key, again_in_seconds=again_in_seconds)

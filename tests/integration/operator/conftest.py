@@ -30,26 +30,33 @@ from tradingbot_sandbox.control_plane.control_plane import ControlPlane
 Raw = dict[str, Any]
 ROOT = Path(__file__).parents[3]
 APPLY = "application/apply-patch+yaml"
+OPERATORS = "operator-test"
+"""Namespace of the operators' accounts, and of the Leases by which they lead."""
 TRADER = "tradingbot-trader"
 """The field manager of a trader."""
 DEADLINE_SECONDS = 30.0
 
 # What the operator may do: the table in tradingbot_operator/kube.py, as a ClusterRole.
 _CHILD = ["get", "list", "watch", "create", "patch"]
+_UNWATCHED = ["get", "list", "create", "patch", "delete"]
 RULES: list[Raw] = [
-    {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots"], "verbs": ["get", "list", "watch", "patch"]},
+    {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots"], "verbs": ["grant"]},
     {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots/status"], "verbs": ["get", "patch"]},
     {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots/finalizers"], "verbs": ["update"]},
     {"apiGroups": [""], "resources": ["serviceaccounts", "services", "persistentvolumeclaims"], "verbs": _CHILD},
     {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": _CHILD},
     {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": _CHILD},
     {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["rolebindings"], "verbs": [*_CHILD, "delete"]},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": [*_CHILD, "delete"]},
+    {"apiGroups": ["monitoring.coreos.com"], "resources": ["podmonitors"], "verbs": _UNWATCHED},
+    {"apiGroups": ["external-secrets.io"], "resources": ["externalsecrets"], "verbs": _UNWATCHED},
     {
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
         "verbs": ["get", "list", "create", "patch", "update"],
     },
-    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "list"]},
 ]
 CLUSTER_RULES: list[Raw] = [
     {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["list", "watch"]}
@@ -63,6 +70,7 @@ PATHS = {
     "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings",
     "Lease": "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
 }
 CHILDREN = tuple(kind for kind in PATHS if kind != "TradingBot")
@@ -303,7 +311,7 @@ def create_account(
     admin: ApiClient, ca: Path, folder: Path, name: str, rules: list[Raw], *, only_in: str = ""
 ) -> Account:
     """`only_in`: a namespace; empty: its rights are the cluster's."""
-    namespace = "operator-test"
+    namespace = OPERATORS
     admin.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
     admin.create(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
     rbac = "/apis/rbac.authorization.k8s.io/v1"
@@ -316,6 +324,14 @@ def create_account(
     }
     where = f"namespaces/{only_in}/rolebindings" if only_in else "clusterrolebindings"
     assert admin.create(f"{rbac}/{where}", binding).status in {201, 409}
+    election = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}]
+    binding = {
+        "metadata": {"name": full_name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": full_name},
+        "subjects": binding["subjects"],
+    }
+    for kind, manifest in (("roles", {"metadata": {"name": full_name}, "rules": election}), ("rolebindings", binding)):
+        assert admin.create(f"{rbac}/namespaces/{namespace}/{kind}", manifest).status in {201, 409}
     token = admin.create(
         f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token",
         {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}},
@@ -324,6 +340,7 @@ def create_account(
     folder.mkdir()
     (folder / "token").write_text(token.body["status"]["token"], encoding="ascii")
     (folder / "ca.crt").write_bytes(ca.read_bytes())
+    (folder / "namespace").write_text(namespace, encoding="ascii")
     return Account(folder, f"system:serviceaccount:{namespace}:{name}")
 
 
@@ -413,6 +430,11 @@ def crds(control_plane: ControlPlane) -> list[Raw]:
 
 
 @pytest.fixture(scope="session")
+def wait_until() -> Callable[..., Any]:
+    return until
+
+
+@pytest.fixture(scope="session")
 def make_bot() -> Callable[..., Raw]:
     return build_bot
 
@@ -485,9 +507,12 @@ def start_operator(
         def start(*arguments: str, given: Account = account, server: str = control_plane.url) -> Operator:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
-                address = f"127.0.0.1:{probe.getsockname()[1]}"
+                port_of_ours = probe.getsockname()[1]
+            address = f"127.0.0.1:{port_of_ours}"
             venue = {"binance": {"Sandbox": {"rest": "http://127.0.0.1:9", "stream": "ws://127.0.0.1:9/ws"}}}
             host, _, port = server.removeprefix("https://").partition(":")
+            # Each leads, unless a test has several compete for one Lease.
+            lease = [] if any("--lease-name=" in each for each in arguments) else [f"--lease-name=alone-{port_of_ours}"]
             log_path = folder / f"{address}.log"
             with log_path.open("wb") as log:
                 process = subprocess.Popen(
@@ -499,6 +524,7 @@ def start_operator(
                         f"--service-account-dir={given.folder}",
                         f"--exchange-addresses={json.dumps(venue)}",
                         "--resync-interval-seconds=0.5",
+                        *lease,
                         *arguments,
                     ],
                     env=os.environ | {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port},
@@ -530,11 +556,11 @@ class Audit:
     user: str
 
     def events(self) -> list[AuditEvent]:
-        """All since the mark; a request of our own has been logged after them."""
+        """All since the mark but those about the Lease by which it leads; a request of ours was logged after them."""
         marker = f"/api/v1/namespaces/audit-marker-{time.monotonic_ns()}"
         self.admin.get(marker)
         events = until("the marker is logged", lambda: self._with(marker))
-        return [event for event in events if event.user == self.user]
+        return [event for event in events if event.user == self.user and event.namespace != OPERATORS]
 
     def rights_used(self) -> set[tuple[str, str]]:
         """Resource and verb of each request; discovery, which everybody may, is about no resource."""

@@ -53,8 +53,8 @@ def test_new_bot_costs_one_status_and_one_event_beyond_its_children(desk: Any, a
     writes = [event for event in audit.writes() if event.namespace == desk.namespace]
     assert [event.code for event in writes if event.code >= 300] == []
     assert sorted(event.resource for event in writes) == [
-        "deployments", "events", "leases", "persistentvolumeclaims", "rolebindings", "roles", "serviceaccounts",
-        "services", "tradingbots/status",
+        "deployments", "events", "leases", "networkpolicies", "persistentvolumeclaims", "rolebindings", "roles",
+        "serviceaccounts", "services", "tradingbots/status",
     ]  # fmt: skip
 
 
@@ -369,13 +369,19 @@ def test_every_right_is_used_and_no_other_is_asked_for(audit_of_module: Any, rig
     used = audit_of_module.rights_used()
     assert used <= rights
     made_by_apply = {
-        "serviceaccounts", "services", "persistentvolumeclaims", "deployments", "roles", "rolebindings", "leases"
+        "serviceaccounts", "services", "persistentvolumeclaims", "deployments", "roles", "rolebindings", "leases",
+        "networkpolicies",
     }  # fmt: skip
+    optional = {"podmonitors", "externalsecrets"}  # listed; the rest: test_children_optional.py
     unused = {
         *((resource, "create") for resource in made_by_apply),  # asked of an apply, which is logged as patch
         ("leases", "update"), ("tradingbots/status", "get"),  # granted on to each trader
         ("tradingbots/finalizers", "update"),  # asked where owner references are checked (OpenShift)
         ("tradingbots", "get"),  # after a conflict alone
+        *((resource, verb) for resource in optional for verb in ("get", "create", "patch", "delete")),
+        ("networkpolicies", "delete"),  # when it is turned off: test_children_network_policy.py
+        ("events", "list"),  # of an ExternalSecret that is not ready
+        ("tradingbots", "grant"),  # asked by admission policies, in no request
     }  # fmt: skip
     assert rights - used - unused == set()
     # Writes are refused in namespaces that earlier tests have left to be deleted; reads never are.
