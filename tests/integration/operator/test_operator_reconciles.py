@@ -212,7 +212,8 @@ def test_live_on_mainnet_stays_on_paper_and_says_what_is_missing(desk: Any) -> N
     assert "secret" not in str(desk.until_children()["Deployment"]["spec"]["template"]["spec"]["volumes"])
 
 
-def test_paper_bot_goes_live_on_the_sandbox_after_its_preflight_and_comes_back(desk: Any) -> None:
+def test_live_bot_gets_no_permit_without_admission_policies_and_comes_back(desk: Any) -> None:
+    """This control plane has none. With them: tests/e2e/test_live.py."""
     desk.create_bot()
     desk.until_current()
     desk.make_pod_ready()
@@ -237,18 +238,24 @@ def test_paper_bot_goes_live_on_the_sandbox_after_its_preflight_and_comes_back(d
     assert "permit" not in desk.status()
     more = {
         "preflight": {"passed": True, "at": at},
-        "credentials": {"ready": True, "fingerprint": "0123456789ab", "since": at},
+        "credentials": {"ready": True, "fingerprint": "0123456789ab"},
         "reconciliation": {"at": at, "result": "Passed"},
     }
     desk.report(**live, **more)
-    desk.until("a live permit", lambda: desk.status().get("permit", {}).get("mode") == "Live")
+    desk.until_verdict("LiveEligible", "False", "PoliciesNotInForce")
+    assert "permit" not in desk.status()
     for kind in ("PreflightPassed", "CredentialsReady", "Reconciled"):
         assert desk.verdict(kind) == ("True", "Passed")
     assert {"Permitted", "Withdrawn"} <= set(desk.events())
+    assert desk.get("TradingBot", "btc")["metadata"]["finalizers"] == ["tradingbot.dev/on-delete"]
 
     desk.patch({"mode": "Paper"})
-    desk.until("the permit is withdrawn", lambda: "permit" not in desk.status())
+    drain = {"reason": "LeavingLive", "since": at, "orders": []}
+    desk.report(**live, drain=drain | {"done": False}, **more)
+    desk.until_verdict("ConfigDrift", "True", "WaitingForDrain")
+    more["drain"] = drain | {"done": True}
     desk.report(**live | {"openPositions": 1}, **more)
+    desk.until_verdict("ConfigDrift", "True", "WaitingUntilFlat")
     desk.until_verdict("Reconciling", "True", "SwappingPod")
     assert keys in volumes()
     desk.report(**live, **more)
