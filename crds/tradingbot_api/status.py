@@ -58,6 +58,8 @@ class Permit(ApiModel):
     """Generation of the spec that it was granted for."""
     issued_at: Time
     """When it was granted, or last changed."""
+    account: Fingerprint | None = None
+    """Fingerprint of the venue's account that it was granted for; of a live permit."""
     review_ref: Text | None = None
     """The TradingReview that a live permit rests on."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -15,7 +16,7 @@ from tradingbot_operator.children.platform import Platform
 from tradingbot_operator.errors import ApiError, Conflict, Refused
 from tradingbot_operator.kinds import Key, Kind
 from tradingbot_operator.kube import KubeApi
-from tradingbot_operator.manifest import Manifest, text, uid_of
+from tradingbot_operator.manifest import Manifest, mapping, text, uid_of
 from tradingbot_operator.plan.credentials import is_made
 from tradingbot_operator.plan.drift import is_up_to_date
 from tradingbot_operator.plan.events import build_event
@@ -48,6 +49,7 @@ class Reconciler:
     ) -> None:
         """`instance` names this process in Events."""
         self._guard = guard
+        self._granting = asyncio.Lock()
         self._api = api
         self._store = store
         self._platform = platform
@@ -62,9 +64,14 @@ class Reconciler:
         observation = await self._confirm(key, Observation(bot, self._store.children(key)))
         observation = await self._ask_store(key, observation)
         todo = self._plan(observation)
-        if todo.asks_clearance:
+        if not todo.asks_clearance:
+            return await self._carry_through(key, bot, observation, todo)
+        # One at a time, from the look at the other bots to the permit: two that ask at once would both get the account.
+        async with self._granting:
             observation = replace(observation, clearance=await self._clear(bot))
-            todo = self._plan(observation)
+            return await self._carry_through(key, bot, observation, self._plan(observation))
+
+    async def _carry_through(self, key: Key, bot: Manifest, observation: Observation, todo: Plan) -> float | None:
         refusals: tuple[Problem, ...] = ()
         if todo.finalizer:
             try:
@@ -101,9 +108,9 @@ class Reconciler:
         return replace(observation, store_warning=warning)
 
     async def _clear(self, bot: Manifest) -> Clearance:
-        view = read_bot(bot)
-        others = (read_bot(other) for other in self._store.bots_of_account(view.trader.account if view.trader else ""))
-        return Clearance(await self._guard.check(bot), find_account_holder(view, others))
+        guard, view = await self._guard.check(bot), read_bot(bot)
+        others = self._store.bots_of_account(view.trader.account if view.trader else "")
+        return Clearance(guard, find_account_holder(view, (read_bot(other) for other in others)))
 
     async def _put_finalizers(self, key: Key, bot: Manifest, finalizers: list[str]) -> Manifest:
         """The bot as it is then."""
@@ -119,6 +126,8 @@ class Reconciler:
             raise
         self._store.put(kinds.BOT, written)
         log.info("finalizers written", bot=str(key), finalizers=finalizers)
+        if mapping(written, "metadata").get("generation") != mapping(bot, "metadata").get("generation"):
+            raise Conflict("patch tradingbots", "the spec has changed meanwhile", status=409)
         return written
 
     async def _confirm(self, key: Key, observation: Observation) -> Observation:

@@ -101,10 +101,10 @@ class Store:
         return {kind: self._shelves[kind].seen.get(place) for kind in kinds.CHILDREN if kind not in self._unknown}
 
     def bots_of_account(self, fingerprint: str) -> list[Manifest]:
-        """Those whose trader reports that account of the venue; none for an empty fingerprint."""
+        """Those that trade that account of the venue, or are permitted to; none for an empty fingerprint."""
         bots = self._shelves[kinds.BOT].seen.values()
-        path = ("status", "trader", "account", "fingerprint")
-        return [bot for bot in bots if fingerprint and text(bot, *path) == fingerprint]
+        paths = (("status", "trader", "account", "fingerprint"), ("status", "permit", "account"))
+        return [bot for bot in bots if fingerprint and any(text(bot, *path) == fingerprint for path in paths)]
 
     def bots(self) -> Iterable[Manifest]:
         return self._shelves[kinds.BOT].seen.values()

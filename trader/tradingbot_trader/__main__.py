@@ -20,6 +20,7 @@ from tradingbot_trader.audit_cli import audit
 from tradingbot_trader.clock import SystemClock
 from tradingbot_trader.control.configuration import ConfigRefused
 from tradingbot_trader.control.kube import KubernetesApi
+from tradingbot_trader.killall.cli import killall
 from tradingbot_trader.metrics import Metrics
 from tradingbot_trader.orders.budget import RateBudget
 from tradingbot_trader.orders.order import BookName
@@ -35,6 +36,7 @@ def main() -> None:
 
 main.add_command(account)
 main.add_command(audit)
+main.add_command(killall)
 
 
 @main.command()

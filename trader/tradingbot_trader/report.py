@@ -35,6 +35,7 @@ class Reporter:
         """`build` answers None while this trader may not speak for the bot."""
         self._kube, self._clock, self._build = kube, clock, build
         self._urgent = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._unknown: set[str] = set()
         """What an older CRD does not know: one such word, and the whole report is refused, a stop's proof included."""
 
@@ -58,6 +59,10 @@ class Reporter:
 
     async def write(self) -> bool:
         """One write; False when it did not get through and should be tried again."""
+        async with self._writing:  # an older report that is still under way must not land after this one
+            return await self._write()
+
+    async def _write(self) -> bool:
         status = self._build()
         if status is None:
             return False
@@ -68,7 +73,7 @@ class Reporter:
             if unknown := find_unknown(str(error)) - self._unknown:
                 self._unknown |= unknown
                 _log.error("status_shortened", left_out=sorted(unknown), action="upgrade the CRDs to this version")
-                return await self.write()
+                return await self._write()
             _log.warning("status_not_written", error=str(error), status=error.status)
             return False
         return True

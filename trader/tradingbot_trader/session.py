@@ -19,7 +19,7 @@ import structlog
 from tradingbot_api.conditions import ConfigReason
 from tradingbot_api.decimal import format_decimal
 from tradingbot_api.spec import MINUTE_NS, ExchangeId, KillSwitch, Network
-from tradingbot_api.status import ConfigReport, TraderStatus
+from tradingbot_api.status import ConfigReport, DrainReason, TraderStatus
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.store import Disk, Identity, Store
 from tradingbot_trader.clock import Clock, VenueClock
@@ -44,6 +44,9 @@ from tradingbot_trader.venues.port import MarketDataPort
 _log = structlog.get_logger("session")
 NS = 1_000_000_000
 DRAIN_SECONDS = 10.0
+LAST_DRAIN_SECONDS = 45.0
+"""Of a pod whose bot is being deleted: nobody comes after it. Below the pod's grace period of 60 s."""
+LAST_WORD_TRIES = 5
 """How long a stopping trader waits for its cancels; far below the pod's grace period of 60 s."""
 STORE_RETRY_SECONDS = 5.0
 PAPER_ACCOUNT = "paper"
@@ -269,7 +272,8 @@ class Session:
         """After SIGTERM: nothing new is risked, what rests is cancelled, then the last word is said."""
         trading = self._trading
         if trading is not None:
-            await trading.drain(DRAIN_SECONDS)
+            is_deleted = trading.drain_work.reason is DrainReason.DELETING
+            await trading.drain(LAST_DRAIN_SECONDS if is_deleted else DRAIN_SECONDS)
             left = len(trading.desk.open_orders())
             trading.desk.record(trading.desk.put_counters)
             trading.desk.record(lambda tx: tx.put_audit(AuditKind.STOPPED, {"openOrders": left}))
@@ -277,7 +281,10 @@ class Session:
         trade.cancel()
         await asyncio.gather(trade, return_exceptions=True)
         if trading is not None:
-            await self._reporter.write()
+            for _ in range(LAST_WORD_TRIES):
+                if await self._reporter.write():
+                    break
+                await self._clock.sleep(1.0)
         await self._tenant.release()
 
     def _build_status(self) -> TraderStatus | None:

@@ -74,7 +74,9 @@ def decide_book(
     if view.spec is None:
         return BookDecision(kept, kept.book if kept is not None else Mode.PAPER)
     is_eligible = judge_eligibility(view.spec).is_eligible
-    is_live = kept is not None and kept.is_live
+    # Without a Deployment the permit says which book is in force: somebody may have deleted it.
+    is_permitted_live = view.permit is not None and view.permit.mode is Mode.LIVE
+    is_live = kept.is_live if kept is not None else is_permitted_live
     asked = _ask(view.spec, view.ref, is_live=is_eligible and (may_enter_live or is_live))
     running = kept or asked
     # A bad edit never stops a healthy trader: it looks first.
@@ -89,7 +91,9 @@ def decide_book(
         if trader_reports and (obstacle := find_obstacle(view, wanted_hash=_hash(view, platform, asked))) is not None:
             message = f"Another pod is asked for, with other keys or another venue. {obstacle.message}"
             return BookDecision(running, running.book, waiting=Waiting(obstacle.reason, message))
-        return BookDecision(running, None, _WITHDRAWING) if view.permit else BookDecision(asked, asked.book)
+        if view.permit is not None or (trader_reports and not _sees_no_limit(view.trader)):
+            return BookDecision(running, None, _WITHDRAWING)
+        return BookDecision(asked, asked.book)
     if running.is_live:
         # The live permit is gone from here on, whatever else is so.
         if is_bad or (view.spec.mode is Mode.LIVE and view.spec.exchange == running.exchange):
@@ -158,14 +162,21 @@ def find_running(view: BotView, deployment: Manifest | None) -> PodPlan | None:
 
 
 def _is_bad(view: BotView) -> bool:
-    """What needs another pod is refused by the one that runs; that is no verdict on the spec."""
-    config = view.trader.config if view.trader else None
-    return view.is_rejected and config is not None and config.reason != ConfigReason.EXCHANGE_CHANGED
+    """What needs another pod is refused by the one that runs, and one without books refuses everything: neither is a
+    verdict on the spec."""
+    config, trader = (view.trader.config if view.trader else None), view.trader
+    is_verdict = trader is not None and trader.has_books and config is not None
+    return view.is_rejected and is_verdict and config is not None and config.reason != ConfigReason.EXCHANGE_CHANGED
 
 
 def _has_looked(view: BotView) -> bool:
     config = view.trader.config if view.trader else None
     return config is not None and config.generation >= view.generation
+
+
+def _sees_no_limit(trader: TraderReport | None) -> bool:
+    """Its limit is 0 from the moment in which it saw the withdrawal: what it reports since then stays so."""
+    return trader is None or trader.mode is Mode.PAPER or not trader.has_books or trader.limit_quote == 0
 
 
 def _wait_for_drain(
@@ -181,9 +192,11 @@ def _wait_for_drain(
     # Its limit is 0 from the moment in which it saw the withdrawal; a state alone may have another cause, and pass.
     if not is_gone and (trader.limit_quote != 0 or trader.state == TradingState.ACTIVE):
         return _drain("Its trader has to see that nothing is permitted any more.")
-    if asks_drain and (trader.drain is None or not trader.drain.done):
+    if asks_drain and not is_gone and (trader.drain is None or not trader.drain.done):
         return _drain("Its orders have to be closed, and the account has to agree with the books.")
-    if trader.unresolved_orders != 0 or (not asks_drain and trader.open_orders != 0):
+    # Of one that is gone its last report is all that there is.
+    has_drained = trader.drain is not None and trader.drain.done
+    if trader.unresolved_orders != 0 or (not (asks_drain and has_drained) and trader.open_orders != 0):
         return _drain("Its orders have to be closed: some are open or unresolved.")
     return None
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tradingbot_api.conditions import ConditionType, LatchState, Reason, TradingState
+from tradingbot_api.conditions import ConditionType, ConfigReason, LatchState, Reason, TradingState
 from tradingbot_api.spec import Mode
 from tradingbot_api.status import Latch, ReconciliationResult
 from tradingbot_operator.kinds import Kind
@@ -19,7 +19,7 @@ from tradingbot_operator.plan.book import BookDecision, judge_eligibility
 from tradingbot_operator.plan.credentials import CredentialsVerdict
 from tradingbot_operator.plan.departure import Departure
 from tradingbot_operator.plan.latch import is_operators, is_set
-from tradingbot_operator.plan.permit import PermitDecision
+from tradingbot_operator.plan.permit import PermitDecision, Refusal
 from tradingbot_operator.plan.rollout import Waiting
 from tradingbot_operator.plan.trader import Availability
 from tradingbot_operator.plan.view import BotView, TraderReport
@@ -56,20 +56,29 @@ class Finding:
     message: str
 
 
-def find_problem(view: BotView, workload_problem: Problem | None, refusals: tuple[Problem, ...]) -> Problem | None:
+def find_problem(
+    view: BotView, workload_problem: Problem | None, refusals: tuple[Problem, ...], refusal: Refusal | None
+) -> Problem | None:
     """What stalls the bot: our own reasons first, then what the trader says about this generation."""
     if workload_problem is not None:
         return workload_problem
     if refusals:
         return refusals[0]
+    if refusal is not None and refusal.reason in _FOR_A_PERSON and view.permit is None:
+        return Problem(refusal.reason, refusal.message)
     config = view.trader.config if view.trader else None
     if config is not None and config.generation == view.generation and not config.accepted:
+        if config.reason in _NO_FAULT:
+            return None
         reason = config.reason if _REASON.fullmatch(config.reason) else Reason.INVALID_SPEC
         message = config.message.rstrip(".") or "The trader did not accept the spec"
         return Problem(reason, f"{message}. {_LAST_GOOD if config.digest else _NO_GOOD}")
     return None
 
 
+_FOR_A_PERSON = frozenset({Reason.ACCOUNT_IN_USE, Reason.CREDENTIALS_TOO_OLD, Reason.POLICIES_NOT_IN_FORCE})
+_NO_FAULT = frozenset({ConfigReason.EXCHANGE_CHANGED, ConfigReason.WAITING_FOR_VENUE})
+"""Of the spec: the pod is about to be replaced, or the venue does not answer. Both end without an edit."""
 _LAST_GOOD = "The trader keeps its last good configuration until the spec is corrected."
 _NO_GOOD = "The trader has no good configuration yet: it stays idle until the spec is corrected."
 
@@ -164,7 +173,12 @@ def _left_behind(situation: Situation) -> str:
 def _is_behind(situation: Situation) -> bool:
     """The trader has not answered to the newest spec, or the permit for it is still to come."""
     config = situation.view.trader.config if situation.view.trader else None
-    return situation.permit.is_pending or config is None or config.generation < situation.view.generation
+    return (
+        situation.permit.is_pending
+        or config is None
+        or config.generation < situation.view.generation
+        or (not config.accepted and config.reason in _NO_FAULT)
+    )
 
 
 def _judge_reconciling(situation: Situation) -> Finding:
@@ -185,6 +199,8 @@ def _judge_reconciling(situation: Situation) -> Finding:
         return Finding(False, Reason.SUSPENDED, "Nothing to do while spec.suspend is true.")
     if situation.book.swap:
         return Finding(True, Reason.SWAPPING_POD, situation.book.swap)
+    if situation.book.waiting is not None:
+        return Finding(True, situation.book.waiting.reason, situation.book.waiting.message)
     if not situation.availability.is_available:
         return Finding(True, Reason.WAITING_FOR_TRADER, situation.availability.message)
     if _is_behind(situation):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tradingbot_api.conditions import ConditionType, Reason
 from tradingbot_api.spec import DeleteAction, Mode
-from tradingbot_api.status import StoppedOrder
+from tradingbot_api.status import DrainReason, StoppedOrder
 from tradingbot_operator.children.deployment import PodPlan
-from tradingbot_operator.manifest import Manifest, number
+from tradingbot_operator.manifest import Manifest, number, sequence, text
 from tradingbot_operator.plan.trader import Availability
 from tradingbot_operator.plan.view import BotView, TraderReport
 from tradingbot_operator.timestamps import SECOND_NS, parse_time_ns
@@ -40,7 +41,8 @@ def decide_departure(
     now_ns: int,
 ) -> Departure:
     """`pod`: what the Deployment makes pods for, or is about to. `timeout_seconds`: longest time that a drain takes."""
-    trader = view.trader if view.trader is not None and view.trader.mode is Mode.LIVE else None
+    # A book that cannot be read is taken for a live one.
+    trader = view.trader if view.trader is not None and view.trader.mode is not Mode.PAPER else None
     is_live = pod is not None and pod.is_live
     timeout_ns = int(timeout_seconds * SECOND_NS)
     if view.is_deleting:
@@ -51,16 +53,15 @@ def decide_departure(
         can_drain = is_live and deployment is not None and not (view.suspended and _is_gone(deployment))
         return _leave(view, trader, availability, can_drain=can_drain, deadline_ns=deadline_ns, now_ns=now_ns)
     if view.suspended and is_live and availability.reports and trader is not None and trader.has_books:
-        drain = trader.drain
-        deadline_ns = _since_ns(trader, now_ns) + timeout_ns
-        if (drain is None or not drain.done) and now_ns < deadline_ns:
+        deadline_ns = _suspended_since_ns(view, now_ns) + timeout_ns
+        if not _has_drained(trader) and now_ns < deadline_ns:
             return Departure(
                 finalizer=view.on_delete is not DeleteAction.HOLD,
                 keeps_pod=True,
                 waits_for=_describe(trader),
                 recheck_at_ns=deadline_ns,
             )
-    has_work = is_live and not (view.suspended and _is_gone(deployment) and _is_done(trader))
+    has_work = is_live and not (view.suspended and _is_gone(deployment) and _has_drained(trader))
     return Departure(finalizer=has_work and view.on_delete is not DeleteAction.HOLD)
 
 
@@ -73,7 +74,7 @@ def _leave(
     deadline_ns: int,
     now_ns: int,
 ) -> Departure:
-    if view.on_delete is DeleteAction.HOLD or trader is None or _is_done(trader):
+    if view.on_delete is DeleteAction.HOLD or trader is None or _has_left(view, trader, can_drain=can_drain):
         return Departure(finalizer=False)
     if can_drain and now_ns < deadline_ns:
         silent = "" if availability.reports else " Its trader does not report: it is waited for."
@@ -82,18 +83,29 @@ def _leave(
     return Departure(finalizer=False, left=f"{why}: {_describe(trader)}")
 
 
+def _has_left(view: BotView, trader: TraderReport, *, can_drain: bool) -> bool:
+    """Another drain (a suspension, say) has not sold what a deletion with Flatten asks for."""
+    if can_drain:
+        return _has_drained(trader) and trader.drain is not None and trader.drain.reason is DrainReason.DELETING
+    is_sold = view.on_delete is not DeleteAction.FLATTEN or trader.open_positions == 0
+    return _has_drained(trader) and is_sold
+
+
 def _is_gone(deployment: Manifest | None) -> bool:
     return number(deployment, "status", "replicas") == 0
 
 
-def _is_done(trader: TraderReport | None) -> bool:
-    """A trader that never opened its books has sent nothing."""
-    return trader is None or not trader.has_books or (trader.drain is not None and trader.drain.done)
+def _has_drained(trader: TraderReport | None) -> bool:
+    """One that cannot open its books proves nothing about orders that it may have sent before."""
+    return trader is None or (trader.has_books and trader.drain is not None and trader.drain.done)
 
 
-def _since_ns(trader: TraderReport, now_ns: int) -> int:
-    """From when on the drain has its time; a trader that has not seen the request yet has all of it."""
-    return (parse_time_ns(trader.drain.since) if trader.drain is not None else None) or now_ns
+def _suspended_since_ns(view: BotView, now_ns: int) -> int:
+    """As our own condition says: a trader that begins anew, again and again, would have all of its time each time."""
+    for condition in sequence(view.status, "conditions"):
+        if text(condition, "type") == ConditionType.TRADER_AVAILABLE and text(condition, "reason") == Reason.SUSPENDED:
+            return parse_time_ns(text(condition, "lastTransitionTime")) or now_ns
+    return now_ns
 
 
 def _describe(trader: TraderReport) -> str:

@@ -56,7 +56,7 @@ def _departure(situation: Situation) -> Iterator[EventNote]:
         yield EventNote("Warning", "NotDrained", "Delete", f"The bot goes, {departure.left}", occasion)
     elif view.on_delete is DeleteAction.HOLD:
         yield EventNote("Normal", "Held", "Delete", "onDelete is Hold: its orders stay as they are", occasion)
-    else:
+    elif view.trader is not None and view.trader.drain is not None:
         yield EventNote("Normal", "Drained", "Delete", "Its orders are closed and the account was compared", occasion)
 
 

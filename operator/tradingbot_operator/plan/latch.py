@@ -17,14 +17,16 @@ OPERATOR_ID_PREFIX = "operator-"
 KILL_SWITCH = "KillSwitch"
 
 
-def decide_latch(view: BotView, *, trader_reports: bool, now_ns: int) -> Latch:
+def decide_latch(view: BotView, *, trader_obeys: bool, now_ns: int) -> Latch:
+    """`trader_obeys`: a trader is up now, reports, and has a store to latch in. A last report that is still fresh is no
+    such trader: one that dies right after it would have heard nothing, and neither would its successor."""
     reported = view.trader.latch if view.trader else None
     if reported is not None and is_set(reported):
         return reported
     if is_operators(view.latch):
         is_released = view.kill_switch.rearm == view.latch.id and not view.kill_switch.engaged
         return Latch() if is_released else view.latch
-    if view.kill_switch.engaged and not trader_reports and not view.is_deleting:
+    if view.kill_switch.engaged and not trader_obeys and not view.is_deleting:
         return _mint(view, now_ns)
     return Latch() if reported is not None else view.latch
 

@@ -79,6 +79,7 @@ def decide_permit(
         digest=view.digest,
         spec_generation=view.generation,
         issued_at=format_time(now_ns),
+        account=_account(view, held) if book.permitted is Mode.LIVE else None,
     )
     if held is not None and not differs(held, granted):
         # The same permission for a newer spec is no new permission.
@@ -86,16 +87,17 @@ def decide_permit(
     elif book.permitted is Mode.LIVE:
         if not (is_settled and _has_passed(view)):
             return PermitDecision(held, is_pending=held is not None)
+        if credentials is not None and credentials.is_too_old:
+            too_old = Refusal(Reason.CREDENTIALS_TOO_OLD, credentials.message)
+            return PermitDecision(held, is_pending=held is not None, refusal=too_old)
         if clearance is None:
             return PermitDecision(held, is_pending=held is not None, asks_clearance=True)
-        if (refusal := _refuse(view, credentials, clearance)) is not None:
+        if (refusal := _refuse(view, clearance)) is not None:
             return PermitDecision(held, is_pending=held is not None, refusal=refusal)
     return PermitDecision(granted)
 
 
-def _refuse(view: BotView, credentials: CredentialsVerdict | None, clearance: Clearance) -> Refusal | None:
-    if credentials is not None and credentials.is_too_old:
-        return Refusal(Reason.CREDENTIALS_TOO_OLD, credentials.message)
+def _refuse(view: BotView, clearance: Clearance) -> Refusal | None:
     if not clearance.guard.is_in_force:
         missing = " ".join(clearance.guard.missing)
         return Refusal(Reason.POLICIES_NOT_IN_FORCE, f"No live permit without the admission policies. {missing}")
@@ -115,22 +117,48 @@ def find_account_holder(view: BotView, others: Iterable[BotView]) -> str:
     mine = _rank(view)
     account = view.trader.account if view.trader else ""
     for other in others:
-        is_live = other.trader is not None and other.trader.mode is Mode.LIVE
-        if not account or other.ref.uid == view.ref.uid or not is_live or other.trader is None:
+        if not account or other.ref.uid == view.ref.uid:
             continue
-        if other.trader.account == account and _rank(other) < mine:
+        if account in accounts_of(other) and _rank(other) < mine:
             return f"{other.ref.namespace}/{other.ref.name}"
     return ""
 
 
+def accounts_of(view: BotView) -> frozenset[str]:
+    """What it was permitted for, and what its live trader reports: a restarted one does not know at first."""
+    trader, permit = view.trader, view.permit
+    reported = trader.account if trader is not None and trader.mode is not Mode.PAPER else ""
+    permitted = permit.account if permit is not None and permit.mode is Mode.LIVE else None
+    return frozenset(each for each in (reported, permitted) if each)
+
+
 def _rank(view: BotView) -> tuple[bool, int, str]:
-    is_permitted = view.permit is not None and view.permit.mode is Mode.LIVE
-    return not is_permitted, view.created_ns, view.ref.uid
+    trader, permit = view.trader, view.permit
+    is_permitted = permit is not None and permit.mode is Mode.LIVE
+    # One that is on its way back to Paper has the account until it holds nothing there.
+    is_loaded = trader is not None and (trader.open_positions, trader.open_orders, trader.unresolved_orders) != (
+        0,
+        0,
+        0,
+    )
+    return not (is_permitted or is_loaded), view.created_ns, view.ref.uid
+
+
+def _account(view: BotView, held: Permit | None) -> str | None:
+    """A restarted trader does not know its account at first: then what was permitted stands."""
+    reported = view.trader.account if view.trader else ""
+    return reported or (held.account if held else None)
 
 
 def differs(old: Permit, new: Permit) -> bool:
     """Whether something else is permitted now."""
-    return (old.mode, old.stage, old.limit, old.digest) != (new.mode, new.stage, new.limit, new.digest)
+    is_other_account = bool(old.account and new.account and old.account != new.account)
+    return is_other_account or (old.mode, old.stage, old.limit, old.digest) != (
+        new.mode,
+        new.stage,
+        new.limit,
+        new.digest,
+    )
 
 
 def is_rolled_out(deployment: Manifest | None) -> bool:

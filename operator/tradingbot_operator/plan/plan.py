@@ -5,28 +5,32 @@ Children go with their owner reference when the bot is deleted, and the volume i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from tradingbot_api.spec import DeleteAction
 from tradingbot_api.status import Latch
 from tradingbot_operator import kinds
+from tradingbot_operator.children.deployment import read_pod_plan
 from tradingbot_operator.children.platform import Platform
 from tradingbot_operator.manifest import Manifest, mapping, sequence, text
 from tradingbot_operator.plan.book import decide_book, find_running
 from tradingbot_operator.plan.conditions import JUDGED, Situation, build_conditions, find_problem, judge_phase
 from tradingbot_operator.plan.credentials import judge_credentials
 from tradingbot_operator.plan.departure import decide_departure
+from tradingbot_operator.plan.drift import stamp
 from tradingbot_operator.plan.events import EventNote, plan_events
 from tradingbot_operator.plan.latch import decide_latch, is_set
 from tradingbot_operator.plan.permit import Clearance, decide_permit, is_rolled_out
-from tradingbot_operator.plan.rollout import judge_rollout
-from tradingbot_operator.plan.trader import judge_trader
-from tradingbot_operator.plan.view import read_bot
+from tradingbot_operator.plan.rollout import judge_rollout, keep_template
+from tradingbot_operator.plan.trader import Availability, judge_trader
+from tradingbot_operator.plan.view import BotView, read_bot
 from tradingbot_operator.plan.workload import Apply, Children, Delete, Problem, Workload, plan_workload
 from tradingbot_operator.timestamps import SECOND_NS
 
 GOING_RECHECK_SECONDS = 5.0
 """What is being deleted may carry none of our labels, so that no watch tells us when it is gone."""
-REFUSED_RECHECK_SECONDS = 5.0
+REFUSED_RECHECK_SECONDS = 10.0
 """Nothing tells us that policies are in force now, or that an account is free."""
 REMAKE_SECONDS = 1.0
 """What we deleted to make it anew, and the next step of a swap; usually a watch event is faster."""
@@ -87,7 +91,8 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
     running = find_running(view, deployment)
     departure = decide_departure(
         view,
-        running if view.is_deleting else book.pod,
+        # The pod of a Deployment that is on its way out drains still.
+        read_pod_plan(deployment or {}) if view.is_deleting else book.pod,
         deployment,
         availability,
         timeout_seconds=platform.drain_timeout_seconds,
@@ -97,27 +102,30 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
     workload = plan_workload(replace(view, suspended=is_suspended), book.pod, observation.children, platform)
     waiting = judge_rollout(view, _find_deployment(workload), deployment, availability)
     if waiting is not None or departure.keeps_pod:
-        workload = replace(workload, applies=tuple(a for a in workload.applies if a.kind != kinds.DEPLOYMENT))
-    is_replaced = _find_deployment(workload) is not None
+        workload = replace(workload, applies=tuple(_hold_back(workload.applies, deployment)))
+    is_replaced = _find_deployment(workload) is not None and not observation.refusals
+    if running is not None and running.is_live and book.pod != running and not is_replaced and not view.is_deleting:
+        departure = replace(departure, finalizer=view.on_delete is not DeleteAction.HOLD)  # it runs on
     if running is not None and running.book is not book.permitted and (not is_replaced or observation.refusals):
         book = replace(book, permitted=None)  # what stands in the way of the other pod keeps this one running
     is_settled = availability.reports and not is_replaced and is_rolled_out(deployment)
+    permit = decide_permit(
+        view,
+        book,
+        is_settled=is_settled,
+        credentials=credentials,
+        clearance=observation.clearance,
+        now_ns=now_ns,
+    )
     situation = Situation(
         view=view,
         deployment=deployment,
-        problem=find_problem(view, workload.problem, observation.refusals),
+        problem=find_problem(view, workload.problem, observation.refusals, permit.refusal),
         going=workload.going,
         availability=availability,
         book=book,
-        permit=decide_permit(
-            view,
-            book,
-            is_settled=is_settled,
-            credentials=credentials,
-            clearance=observation.clearance,
-            now_ns=now_ns,
-        ),
-        latch=decide_latch(view, trader_reports=availability.reports, now_ns=now_ns),
+        permit=permit,
+        latch=decide_latch(view, trader_obeys=_obeys(view, availability), now_ns=now_ns),
         credentials=credentials,
         departure=departure,
         waiting=waiting or book.waiting,
@@ -134,6 +142,19 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
         asks_clearance=situation.permit.asks_clearance,
         requeue_after_seconds=_requeue(situation, workload.deletes, now_ns),
     )
+
+
+def _hold_back(applies: tuple[Apply, ...], deployment: Manifest | None) -> Iterator[Apply]:
+    """Another pod template waits. What somebody changed beside it (a second replica, say) is put back all the same."""
+    for apply in applies:
+        if apply.kind != kinds.DEPLOYMENT:
+            yield apply
+        elif (held := keep_template(apply.manifest, deployment or {})) is not None:
+            yield replace(apply, manifest=stamp(kinds.DEPLOYMENT, held))
+
+
+def _obeys(view: BotView, availability: Availability) -> bool:
+    return availability.reports and availability.is_available and view.trader is not None and view.trader.has_books
 
 
 def _find_deployment(workload: Workload) -> Apply | None:

@@ -6,13 +6,15 @@ the undoing of what somebody else changed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tradingbot_api.conditions import Reason
 from tradingbot_api.labels import ROLL_OUT
 from tradingbot_api.spec import UpdatePolicy
-from tradingbot_operator.children.deployment import describe_change, read_pod_plan, template_hash
-from tradingbot_operator.manifest import Manifest, number
+from tradingbot_operator.children.deployment import TEMPLATE_HASH, describe_change, read_pod_plan, template_hash
+from tradingbot_operator.manifest import Manifest, mapping, number
 from tradingbot_operator.plan.trader import Availability
 from tradingbot_operator.plan.view import BotView
 from tradingbot_operator.plan.workload import Apply
@@ -47,8 +49,10 @@ def judge_rollout(
     view: BotView, apply: Apply | None, deployment: Manifest | None, availability: Availability
 ) -> Waiting | None:
     """Why this apply of the Deployment has to wait; None: it may go, or there is none."""
-    if apply is None or apply.is_new or view.suspended or not availability.reports:
+    if apply is None or apply.is_new or view.suspended:
         return None
+    if not availability.reports and number(deployment, "status", "availableReplicas") < 1:
+        return None  # a broken image can always be replaced; a clock that jumped makes nobody broken
     wanted, running = template_hash(apply.manifest), template_hash(deployment)
     if wanted == running or number(deployment, "status", "replicas") == 0:
         return None
@@ -59,3 +63,13 @@ def judge_rollout(
         return None
     change = describe_change(deployment, apply.manifest)
     return Waiting(obstacle.reason, f"Another pod is ready to run ({change}). {obstacle.message}")
+
+
+def keep_template(wanted: Manifest, observed: Mapping[str, Any]) -> Manifest | None:
+    """The Deployment as it should be, with the pod template that it has; None when nothing else differs."""
+    spec, have = wanted["spec"], mapping(observed, "spec")
+    if all(have.get(name) == spec[name] for name in ("replicas", "strategy")):
+        return None
+    annotations = wanted["metadata"]["annotations"] | {TEMPLATE_HASH: template_hash(observed)}
+    metadata = wanted["metadata"] | {"annotations": annotations}
+    return wanted | {"metadata": metadata, "spec": spec | {"template": have.get("template", spec["template"])}}

@@ -30,10 +30,13 @@ class Availability:
 def judge_trader(view: BotView, deployment: Manifest | None, now_ns: int) -> Availability:
     heartbeat_ns = view.trader.heartbeat_ns if view.trader else None
     stale_at_ns = heartbeat_ns + FRESH_NS if heartbeat_ns is not None else 0
-    reports = now_ns < stale_at_ns
+    # Nor is a report of the future a sign of life: somebody's clock is wrong, and it would be fresh for ever.
+    reports = heartbeat_ns is not None and heartbeat_ns - FRESH_NS <= now_ns < stale_at_ns
     recheck_at_ns = stale_at_ns if reports else None
     if view.suspended:
         message = "spec.suspend is true, so there is no trader. Set it to false to start one."
+        if number(deployment, "status", "replicas") > 0:
+            message = "spec.suspend is true: the trader is about to end."
         return Availability(False, Reason.SUSPENDED, message, reports, recheck_at_ns)
     if number(deployment, "status", "availableReplicas") < 1:
         return Availability(False, Reason.UNAVAILABLE, _explain(view, deployment), reports, recheck_at_ns)

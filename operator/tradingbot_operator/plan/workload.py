@@ -156,6 +156,11 @@ def _intend(
             wanted[kinds.DEPLOYMENT] = build_deployment(
                 view.ref, platform, pod=pod, addresses=platform.find_addresses(pod.exchange), suspended=view.suspended
             )
+    if problem is not None and view.suspended and pod is not None:
+        # No pod at all needs no valid spec.
+        wanted[kinds.DEPLOYMENT] = build_deployment(
+            view.ref, platform, pod=pod, addresses=platform.find_addresses(pod.exchange), suspended=True
+        )
     if problem is not None and children.get(kinds.DEPLOYMENT) is None:
         wanted = {}  # nothing runs yet that would need them
     return {kind: stamp(kind, manifest) for kind, manifest in wanted.items()}, problem

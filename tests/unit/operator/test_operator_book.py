@@ -88,6 +88,8 @@ def test_live_bot_moves_to_another_test_network_by_a_preflight_there(make_live: 
     cluster = make_live().edit({"spec.exchange": {"id": "binance", "network": "Testnet"}}).settle()
     rejected = {"generation": 2, "accepted": False, "digest": "v1:old", "reason": "ExchangeChanged"}
     cluster.report_live(config=rejected).settle()
+    assert "--network=Sandbox" in cluster.arguments, "not before its trader has seen that nothing is permitted"
+    cluster.report_live(config=rejected).settle()
     assert (cluster.permitted, cluster.book) == ("", "live")
     assert "--network=Testnet" in cluster.arguments
     assert cluster.make_available().report_live().settle().permitted == "Live"
@@ -191,6 +193,8 @@ def test_live_pod_on_mainnet_that_somebody_made_is_replaced(make_running: Make) 
 def test_other_keys_are_another_pod_and_another_preflight(make_live: Make) -> None:
     cluster = make_live().edit({"spec.credentials": {"secretName": "other-keys"}}).settle()
     assert (cluster.permitted, cluster.keys) == ("Live", ["keys"]), "its trader has not looked yet"
+    cluster.report_live().settle()
+    assert (cluster.permitted, cluster.keys) == ("", ["keys"]), "nor that nothing is permitted"
     cluster.report_live().settle()
     assert (cluster.permitted, cluster.keys) == ("", ["other-keys"])
 

@@ -142,6 +142,7 @@ def test_live_is_permitted_after_the_preflight_of_a_live_pod(make_cluster: Make,
         "digest": permit["digest"],
         "specGeneration": 1,
         "issuedAt": "2025-06-15T15:06:43Z",
+        "account": "0123456789ab",
     }
     cluster.report_live(digest=permit["digest"]).settle()
     assert cluster.verdict("Ready") == ("True", "Trading")
@@ -173,7 +174,7 @@ def test_report_that_proves_no_preflight_of_a_live_trader_gets_no_live_permit(
 
 def test_preflight_of_a_pod_that_is_being_replaced_proves_nothing(make_live: Make) -> None:
     cluster = make_live().edit({"spec.credentials": {"secretName": "other-keys"}})
-    cluster.report_live().settle()
+    cluster.report_live().settle().report_live().settle()
     assert cluster.keys == ["other-keys"]
     assert cluster.report_live().settle().permitted == "", "this is the old pod's"
     cluster.make_available().report_live().settle()

@@ -353,7 +353,7 @@ async def test_live_permit_is_given_after_the_guard_has_looked_and_each_time_ane
 ) -> None:
     await go_live(live_world, make_report)
     live_world.guard.report = GuardReport(("The policy `status` is not there.",))
-    assert await live_world.reconcile() == 5.0
+    assert await live_world.reconcile() == 10.0
     assert "permit" not in live_world.status
     eligible = next(item for item in live_world.status["conditions"] if item["type"] == "LiveEligible")
     assert (eligible["status"], eligible["reason"]) == ("False", "PoliciesNotInForce")

@@ -87,6 +87,7 @@ def test_nobody_is_waited_for_who_is_not_there(make_running: Make, why: str) -> 
     cluster = make_running({"spec.updatePolicy": "Manual"}).report(**HELD).settle()
     if why == "it does not report":
         cluster.wait(91)
+        cluster.children[kinds.DEPLOYMENT]["status"]["availableReplicas"] = 0
     if why == "it is suspended":
         cluster.edit({"spec.suspend": True})
     if why == "no pod is there":
@@ -117,7 +118,7 @@ def test_other_keys_of_a_live_bot_wait_until_it_is_flat_and_it_trades_on(make_li
     cluster.report_live(digest=cluster.status["permit"]["digest"], **HELD).settle()
     assert (cluster.permitted, cluster.keys) == ("Live", ["keys"])
     assert cluster.verdict("ConfigDrift") == ("True", "WaitingUntilFlat")
-    cluster.report_live(**FLAT).settle()
+    cluster.report_live(**FLAT).settle().report_live(**FLAT).settle()
     assert cluster.keys == ["other-keys"]
 
 

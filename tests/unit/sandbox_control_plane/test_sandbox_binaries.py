@@ -7,8 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from tradingbot_sandbox.control_plane.binaries import SERVERS, Binaries, Search, ask_version, find_binaries
-from tradingbot_sandbox.control_plane.pins import BINARIES, helm_set, kubernetes_set
+from tradingbot_sandbox.control_plane.binaries import (
+    KUBERNETES_VARIABLE,
+    SERVERS,
+    Binaries,
+    Search,
+    ask_version,
+    find_binaries,
+)
+from tradingbot_sandbox.control_plane.pins import (
+    BINARIES,
+    KUBERNETES,
+    helm_set,
+    kubernetes_set,
+    shipped_kubernetes_minors,
+)
 from tradingbot_sandbox.supervisor.errors import BinariesMissing, SandboxError
 from tradingbot_sandbox.supervisor.state import StateFolder
 
@@ -131,6 +144,34 @@ def test_file_that_cannot_be_executed_is_no_program(tmp_path: Path) -> None:
 def test_xdg_cache_home_is_honoured(tmp_path: Path) -> None:
     at = Search({"XDG_CACHE_HOME": str(tmp_path / "xdg"), "HOME": "/home/x"}, kubernetes_set(), helm_set())
     assert at.cache == tmp_path / "xdg" / "tradingbot-sandbox"
+
+
+@pytest.mark.parametrize("minor", shipped_kubernetes_minors())
+def test_environment_chooses_the_minor(tmp_path: Path, minor: str) -> None:
+    environ = {"HOME": str(tmp_path), KUBERNETES_VARIABLE: minor}
+    assert Search.here(environ).kubernetes == kubernetes_set(minor)
+    assert Search.here(environ, kubernetes=KUBERNETES).kubernetes == kubernetes_set(), "who says it, decides"
+
+
+@pytest.mark.parametrize("environ", [{}, {KUBERNETES_VARIABLE: ""}])
+def test_newest_minor_is_used_when_nobody_says_another(environ: dict[str, str]) -> None:
+    assert Search.here(environ).kubernetes == kubernetes_set(shipped_kubernetes_minors()[-1])
+
+
+@pytest.mark.parametrize("minor", ["1.33", "1.36.3", "v1.36", "newest"])
+def test_minor_that_is_not_shipped_is_refused_with_those_that_are(minor: str) -> None:
+    with pytest.raises(SandboxError, match=rf"TRADINGBOT_KUBERNETES={minor}: .* Say 1\.34 or 1\.36\."):
+        find_binaries({KUBERNETES_VARIABLE: minor})
+
+
+def test_each_minor_has_a_place_of_its_own_in_the_cache(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "PATH": NOT_THERE}
+    searches = [Search.here(environ, kubernetes=minor) for minor in shipped_kubernetes_minors()]
+    assert len({each.cached("kube-apiserver") for each in searches}) == len(searches)
+    assert len({each.cached("helm") for each in searches}) == 1
+    fill_cache(searches[0])
+    with pytest.raises(BinariesMissing):
+        searches[-1].binaries()
 
 
 def test_missing_programs_are_named_together_with_what_to_do(tmp_path: Path) -> None:

