@@ -79,7 +79,7 @@ class FakeApi:
         assert bot["metadata"]["uid"] == uid
         return self.put(kinds.BOT, bot | {"metadata": bot["metadata"] | {"finalizers": [*finalizers]}})
 
-    async def find_warning(self, namespace: str, kind: Kind, name: str) -> str:
+    async def find_warning(self, namespace: str, kind: Kind, name: str) -> str:  # noqa: ARG002
         self._note("get", kinds.EVENT)
         return self.warning
 
