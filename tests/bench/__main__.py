@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench import report
 from bench.figure import Figure, figure_of
-from bench.setting import Setting, folder_for_files
+from bench.setting import PROGRESS_VARIABLE, Setting, folder_for_files
 
 FIGURES = {
     "risk-check": "risk_check",
@@ -27,8 +27,12 @@ FIGURES = {
     "memory": "memory",
     "start": "start",
     "burst": "burst",
+    "operator-writes": "operator_writes",
+    "operator-scale": "operator_scale",
 }
 DEADLINE_SECONDS = 300.0
+DEADLINES = {"operator-writes": 900.0, "operator-scale": 7200.0}
+"""Of the figures that need a control plane, and thousands of objects in it."""
 
 
 def main() -> int:
@@ -67,15 +71,19 @@ def _measure_apart(name: str, folder: Path) -> list[Figure]:
     """So that what one figure leaves in memory is nothing to the next."""
     folder.mkdir()
     log = folder / "log"
+    progress = os.dup(sys.stderr.fileno())
     with log.open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench", name, str(folder)],
             stdout=subprocess.PIPE,
             stderr=stderr,
             start_new_session=True,  # so that what it started can be ended with it
+            env=os.environ | {PROGRESS_VARIABLE: str(progress)},
+            pass_fds=[progress],
         )
+        os.close(progress)
         try:
-            answer, _ = process.communicate(timeout=DEADLINE_SECONDS)
+            answer, _ = process.communicate(timeout=DEADLINES.get(name, DEADLINE_SECONDS))
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IN_MEMORY = ("tmpfs", "ramfs")
+PROGRESS_VARIABLE = "BENCH_PROGRESS"
+"""The number of the descriptor to which a figure that takes long says how far it is; the runner sets it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     folder: Path
     """For what the figure writes; removed afterwards."""
+
+    def say(self, text: str) -> None:
+        """To whoever waits at the terminal; stdout is for figures and stderr goes into a file."""
+        if descriptor := os.environ.get(PROGRESS_VARIABLE):
+            os.write(int(descriptor), f"  {text}\n".encode())
 
     @property
     def filesystem(self) -> str:

@@ -129,7 +129,7 @@ def test_misspelled_name_does_not_keep_the_others_from_being_stopped() -> None:
 
 def test_bot_that_goes_meanwhile_proves_nothing() -> None:
     scene = Scene(obeys=False)
-    scene.clock.meanwhile.append(lambda: scene.server.bots.clear())
+    scene.clock.meanwhile.append(scene.server.bots.clear)
     assert scene.code() == NOT_PROVED
 
 
