@@ -16,7 +16,7 @@ from tradingbot_operator.children.platform import Platform
 from tradingbot_operator.errors import ApiError, Conflict, Refused
 from tradingbot_operator.kinds import Key, Kind
 from tradingbot_operator.kube import KubeApi
-from tradingbot_operator.manifest import Manifest, mapping, text, uid_of
+from tradingbot_operator.manifest import Manifest, mapping, number, text, uid_of
 from tradingbot_operator.plan.credentials import is_made
 from tradingbot_operator.plan.drift import is_up_to_date
 from tradingbot_operator.plan.events import build_event
@@ -50,6 +50,8 @@ class Reconciler:
         """`instance` names this process in Events."""
         self._guard = guard
         self._granting = asyncio.Lock()
+        self._generations: dict[Key, tuple[int, int]] = {}
+        """The generation of each bot that we know, and since when."""
         self._api = api
         self._store = store
         self._platform = platform
@@ -60,8 +62,10 @@ class Reconciler:
         """In how many seconds to look again without being told; None: when something happens."""
         bot = self._store.bot(key)
         if bot is None:
+            self._generations.pop(key, None)
             return None
-        observation = await self._confirm(key, Observation(bot, self._store.children(key)))
+        seen = Observation(bot, self._store.children(key), generation_age_ns=self._generation_age_ns(key, bot))
+        observation = await self._confirm(key, seen)
         observation = await self._ask_store(key, observation)
         todo = self._plan(observation)
         if not todo.asks_clearance:
@@ -91,6 +95,14 @@ class Reconciler:
         if todo.finalizer is False:
             await self._put_finalizers(key, bot, [])
         return todo.requeue_after_seconds
+
+    def _generation_age_ns(self, key: Key, bot: Manifest) -> int:
+        generation, now_ns = number(bot, "metadata", "generation"), self._now_ns()
+        known, since_ns = self._generations.get(key, (0, now_ns))
+        if known != generation:
+            self._generations[key] = (generation, now_ns)
+            return 0
+        return now_ns - since_ns
 
     def _plan(self, observation: Observation) -> Plan:
         return plan(observation, self._platform, self._now_ns())

@@ -13,7 +13,7 @@ from tradingbot_api.status import Latch
 from tradingbot_operator import kinds
 from tradingbot_operator.children.deployment import read_pod_plan
 from tradingbot_operator.children.platform import Platform
-from tradingbot_operator.manifest import Manifest, mapping, sequence, text
+from tradingbot_operator.manifest import Manifest, mapping, number, sequence, text
 from tradingbot_operator.plan.book import decide_book, find_running
 from tradingbot_operator.plan.conditions import JUDGED, Situation, build_conditions, find_problem, judge_phase
 from tradingbot_operator.plan.credentials import judge_credentials
@@ -32,6 +32,9 @@ GOING_RECHECK_SECONDS = 5.0
 """What is being deleted may carry none of our labels, so that no watch tells us when it is gone."""
 REFUSED_RECHECK_SECONDS = 10.0
 """Nothing tells us that policies are in force now, or that an account is free."""
+PATIENCE_NS = 2 * SECOND_NS
+"""A running trader looks at a new spec within milliseconds: before we write that we wait for it, we do. A status of an
+older generation says as much."""
 REMAKE_SECONDS = 1.0
 """What we deleted to make it anew, and the next step of a swap; usually a watch event is faster."""
 
@@ -46,6 +49,8 @@ class Observation:
     """What the API server refused in this very attempt."""
     store_warning: str = ""
     """What External Secrets said last about the bot's ExternalSecret, in an event: only there is the key's name."""
+    generation_age_ns: int | None = None
+    """For how long we have known this generation of the spec; None: it does not matter."""
     clearance: Clearance | None = None
     """Asked for when a plan `asks_clearance`, and for that very attempt alone."""
 
@@ -130,6 +135,9 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
         departure=departure,
         waiting=waiting or book.waiting,
     )
+    is_untouched = not (workload.applies or workload.deletes or departure.finalizer != view.has_finalizer)
+    if is_untouched and (left_ns := _patience_ns(situation, observation.generation_age_ns)) > 0:
+        return Plan(requeue_after_seconds=left_ns / SECOND_NS)
     status = _build_status(situation, now_ns)
     changed = not _is_same(status, observation.bot)
     is_leaving = view.is_deleting and view.has_finalizer and not departure.finalizer
@@ -142,6 +150,24 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
         asks_clearance=situation.permit.asks_clearance,
         requeue_after_seconds=_requeue(situation, workload.deletes, now_ns),
     )
+
+
+def _patience_ns(situation: Situation, age_ns: int | None) -> int:
+    """How much longer a status that only says that a trader has to look may wait; a stop waits for nothing."""
+    view = situation.view
+    config = view.trader.config if view.trader else None
+    is_only_unseen = (
+        age_ns is not None
+        and config is not None
+        and config.generation < view.generation
+        and number(view.status, "observedGeneration") < view.generation
+        and _obeys(view, situation.availability)
+        and situation.problem is None
+        and situation.permit.permit == view.permit
+        and not (situation.book.swap or situation.waiting or view.kill_switch.engaged or view.suspended)
+        and not (view.is_deleting or is_set(situation.latch) or is_set(view.latch))
+    )
+    return PATIENCE_NS - age_ns if is_only_unseen and age_ns is not None else 0
 
 
 def _hold_back(applies: tuple[Apply, ...], deployment: Manifest | None) -> Iterator[Apply]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tradingbot_operator import kinds
+from tradingbot_operator.plan.plan import Observation, plan
 
 Make = Callable[..., Any]
 
@@ -245,3 +246,35 @@ def test_upgrade_of_the_image_replaces_the_pod_template_alone(make_running: Make
     cluster = make_running()
     cluster.platform = replace(cluster.platform, trader_image="registry.example/tradingbot-trader:2")
     assert applied(cluster.plan()) == ["Deployment"]
+
+
+def test_running_trader_is_given_a_moment_before_a_status_says_that_it_is_waited_for(make_running: Make) -> None:
+    cluster = make_running().edit({"spec.risk": {"maxOrderNotional": "10"}})
+    young = Observation(cluster.bot, cluster.children, generation_age_ns=0)
+    todo = plan(young, cluster.platform, cluster.now_ns)
+    assert (todo.is_empty, todo.requeue_after_seconds) == (True, 2.0)
+    old = replace(young, generation_age_ns=2_000_000_000)
+    assert plan(old, cluster.platform, cluster.now_ns).status is not None
+    cluster.report()
+    assert plan(young, cluster.platform, cluster.now_ns).status is not None, "it has looked"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"spec.killSwitch": {"engaged": True}},
+        {"spec.suspend": True},
+        {"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}},
+        {"spec.capital.stage": "none-such"},
+    ],
+)
+def test_what_is_more_than_a_look_of_the_trader_waits_for_nothing(make_running: Make, edit: dict[str, Any]) -> None:
+    cluster = make_running().edit(edit)
+    todo = plan(Observation(cluster.bot, cluster.children, generation_age_ns=0), cluster.platform, cluster.now_ns)
+    assert not todo.is_empty
+
+
+def test_trader_that_is_down_is_given_no_moment(make_running: Make) -> None:
+    cluster = make_running().edit({"spec.risk": {"maxOrderNotional": "10"}}).wait(91)
+    todo = plan(Observation(cluster.bot, cluster.children, generation_age_ns=0), cluster.platform, cluster.now_ns)
+    assert todo.status is not None
