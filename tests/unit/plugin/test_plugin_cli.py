@@ -250,7 +250,7 @@ def test_status_json_is_a_list(terminal: Terminal) -> None:
 
 def test_halt_is_what_was_asked_for(terminal: Terminal) -> None:
     code = terminal.run(
-        *("halt", "night", "--reason", "nobody there", "--namespaces", "desk,other", "-l", "a=b"),
+        *("halt", "night", "--reason", "nobody there", "--namespaces", "desk,other,desk", "-n", "desk", "-l", "a=b"),
         *("--bots", "btc", "--bots", "eth", "--action", "Flatten", "--expires-in", "2h", "-o", "json"),
     )
     assert code == 0

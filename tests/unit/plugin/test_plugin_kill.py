@@ -99,6 +99,13 @@ def test_forbidden_patch_leaves_the_halt_to_stop_it() -> None:
     assert scene.server.calls.count("merge_bot") == 1
 
 
+def test_forbidden_patch_is_not_tried_again() -> None:
+    scene = Scene(obeys=False)
+    scene.server.refusals["merge_bot"] = NO
+    assert scene.code() == NOT_PROVED
+    assert scene.server.calls.count("merge_bot") == 1
+
+
 @pytest.mark.parametrize("refusal", [NO, Invalid("patch", "an admission policy says no")])
 def test_stop_that_nobody_takes_is_a_failure(refusal: Any) -> None:
     scene = Scene()
@@ -117,6 +124,13 @@ def test_who_may_not_read_bots_stops_them_and_is_told_that_nothing_is_proved() -
 
 def test_bot_that_is_not_there_is_a_failure_and_gets_no_halt() -> None:
     scene = Scene()
+    assert scene.code(Ref("desk", "eth")) == FAILED
+    assert scene.server.halts == {}
+
+
+def test_bot_that_is_not_there_gets_no_halt_from_somebody_who_may_not_read_either() -> None:
+    scene = Scene()
+    scene.server.refusals["get_bot"] = Forbidden("get bot", "you may not")
     assert scene.code(Ref("desk", "eth")) == FAILED
     assert scene.server.halts == {}
 
@@ -247,10 +261,18 @@ def test_own_action_of_the_bot_holds_when_none_is_given() -> None:
     assert scene.code() == NOT_FLAT
 
 
+def test_stricter_action_of_somebody_else_in_the_same_moment_is_waited_for() -> None:
+    scene = Scene()
+    scene.server.before["merge_bot"] = lambda: scene.server.switch().update(action="Flatten")
+    (target,) = scene.kill()
+    assert target.asked is not None
+    assert target.asked.action is StopAction.FLATTEN
+    assert scene.server.halts[HALT]["spec"]["action"] == "Flatten"
+
+
 def test_milder_action_of_somebody_else_in_the_same_moment_is_repaired() -> None:
     scene = Scene(obeys=False)
     scene.server.refusals["create_halt"] = NO
-    scene.server.before["merge_bot"] = lambda: None
     scene.clock.meanwhile.append(lambda: scene.server.switch().update(action="ReduceOnly"))
     scene.clock.meanwhile.append(scene.traders[BTC])
     assert scene.code(action=StopAction.FLATTEN) == NOT_PROVED

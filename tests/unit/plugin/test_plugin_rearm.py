@@ -174,6 +174,7 @@ def test_kill_after_the_rearm_is_told_and_not_undone() -> None:
     )
     release = scene.rearm()
     assert release.exit_code == 3
+    assert "stopped it again" in release.why_not
     assert scene.server.switch()["engaged"] is True
 
 
@@ -213,8 +214,16 @@ def test_latch_of_the_operator_is_released_where_no_trader_reports() -> None:
     assert server.switch()["rearm"] == "operator-1"
 
 
+def test_copy_of_a_dead_operator_is_no_latch() -> None:
+    bot = build_bot()
+    bot["status"]["killSwitch"] = build_latch(acknowledgedAt=None)
+    assert not read_bot(bot).latch.is_set
+
+
 def test_copy_of_a_dead_operator_does_not_hide_the_release() -> None:
+    """A latch that the operator has minted, taken over by the trader and released by it."""
     scene = Scene()
+    scene.latch["id"] = "operator-1"
     scene.server.bots[BTC]["status"]["killSwitch"] = scene.latch | {"acknowledgedAt": None}
     assert scene.rearm().is_released
 

@@ -37,6 +37,10 @@ def test_no_time_that_somebody_writes_breaks_the_table(text: str) -> None:
     assert moment is None or moment.tzinfo is not None
 
 
+def test_time_before_all_time_is_none() -> None:
+    assert parse_time("0001-01-01T00:00:00+23:00") is None
+
+
 CELLS = st.text("ab-/", min_size=1, max_size=12)
 
 

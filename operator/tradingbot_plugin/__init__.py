@@ -1,0 +1,1 @@
+"""`kubectl tradingbot`: stops bots and waits for the proof. It talks to the API server alone."""
