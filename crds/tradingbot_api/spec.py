@@ -363,21 +363,9 @@ class Notifications(ApiModel):
 class Storage(ApiModel):
     """The volume that keeps orders, fills and the audit. It stays when the bot is deleted."""
 
-    size: Annotated[
-        str,
-        Field(
-            pattern=r"^[1-9][0-9]{0,5}(Mi|Gi|Ti)$",
-            max_length=10,
-            json_schema_extra=validations(
-                rule(
-                    "self == oldSelf || !isQuantity(self) || !isQuantity(oldSelf)"
-                    " || !quantity(self).isLessThan(quantity(oldSelf))",
-                    "a volume cannot shrink: keep the size or ask for more",
-                )
-            ),
-        ),
-    ] = "1Gi"
-    """Size of the volume, like 1Gi. It can grow where the storage class lets it, and never shrinks."""
+    size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}(Mi|Gi|Ti)$", max_length=10)] = "1Gi"
+    """Size of the volume, like 1Gi. It can grow where the storage class lets it, and never shrinks: less than it has
+    changes nothing. (So a growth that the class refuses can be taken back.)"""
 
 
 def _unless_already(expression: str, already: str, message: str, **extra: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tradingbot_api.conditions import LatchState, TradingState
 from tradingbot_api.decimal import Reported
@@ -90,6 +90,11 @@ class Flat(StrEnum):
     """An order is unresolved, or the books have not been compared with the account since something was missed."""
 
 
+def _read_flat(value: object) -> object:
+    """Before it could be unknown it was a boolean: stores and statuses of then are read."""
+    return {True: Flat.TRUE, False: Flat.FALSE}[value] if isinstance(value, bool) else value
+
+
 class LatchSource(ApiModel):
     """One of those who have asked for this stop."""
 
@@ -146,7 +151,7 @@ class Latch(ApiModel):
         default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
     """What is held and could be sold, like `0.5 BTC/USDT`."""
-    flat: Flat = Flat.UNKNOWN
+    flat: Annotated[Flat, BeforeValidator(_read_flat)] = Flat.UNKNOWN
     """Whether nothing tradable is held any more."""
 
 

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -68,6 +69,7 @@ def main() -> None:
 
 async def run(settings: Settings) -> None:
     """Until SIGTERM or SIGINT; any other end is an error."""
+    asyncio.get_running_loop().set_exception_handler(_tell_of_task)
     connect = await _connection(settings)
     clock = time.monotonic
     metrics, store = Metrics(), Store()
@@ -178,6 +180,14 @@ async def _elect(elector: Elector | None) -> None:
         await asyncio.Event().wait()
     else:
         await elector.run()
+
+
+def _tell_of_task(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A watch of kopf's that is cut while it reads does not close as Python would like: at the end that is no news."""
+    if context.get("asyncgen") is not None:
+        log.debug("a generator did not close", error=repr(context.get("exception")))
+    else:
+        loop.default_exception_handler(context)
 
 
 async def _connection(settings: Settings) -> Connect:

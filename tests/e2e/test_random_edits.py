@@ -165,6 +165,7 @@ def test_bot_trades_again_after_all_that(edited: tuple[Stack, str]) -> None:
     assert seen["applied"], seen
     assert waited, seen
     good = build_bot("btc", desk)["spec"] | {
+        "storage": {"size": "1Gi"},
         "mode": "Paper", "suspend": False, "credentials": None, "updatePolicy": "Auto",
         "notifications": None,
     }  # fmt: skip

@@ -85,7 +85,6 @@ FORBIDDEN_CHANGES: dict[str, tuple[str, Raw]] = {
     "the source of the credentials cannot change": (
         "TradingBot", {"credentials": {"externalSecret": {"key": "trading/other"}}}
     ),
-    "a volume cannot shrink": ("TradingBot", {"storage": {"size": "500Mi"}}),
     "a signature cannot be changed": ("TradingApproval", {"stage": "large"}),
     "a review cannot be changed": ("TradingReview", {"verdict": "NO-GO"}),
 }  # fmt: skip

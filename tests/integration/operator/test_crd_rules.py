@@ -84,7 +84,6 @@ def test_good_bot_is_taken_and_its_defaults_are_filled_in(desk: Any, make_bot: A
     ("spec", "message"),
     [
         ({"mode": "Live"}, "needs credentials"),
-        ({"storage": {"size": "500Mi"}}, "a volume cannot shrink"),
         ({"symbols": ["BTC/EUR"]}, "must be quoted in"),
         ({"capital": {"stage": "large"}}, "name one of the list"),
     ],
@@ -98,9 +97,9 @@ def test_mistake_in_a_patch_is_refused_too(desk: Any, spec: Raw, message: str) -
     assert desk.admin.merge(desk.path("TradingBot", "btc"), KILL).status == 200
 
 
-def test_same_size_in_other_words_is_no_shrinking(desk: Any) -> None:
+def test_growth_that_the_storage_class_refuses_can_be_taken_back(desk: Any) -> None:
     desk.create_bot()
-    for size in ("1024Mi", "1Gi", "2Gi"):
+    for size in ("1024Mi", "2Gi", "1Gi"):
         desk.patch({"storage": {"size": size}})
 
 

@@ -131,6 +131,7 @@ def test_leader_that_was_paused_for_longer_than_its_lease_ends_and_writes_nothin
     standby = rivals.start()
     desk.create_bot()
     desk.until_current()
+    desk.until("its last word about the new bot", lambda: "Permitted" in desk.events())
     with leader.asleep():
         desk.patch({"capital": {"stage": "small"}})  # its watch brings it when it wakes
         until_leads(desk, standby)

@@ -77,6 +77,7 @@ class Recovery:
             gateway,
             bot=bot,
             place=place,
+            now_ns=clock.now_ns,
             tell=Tell(
                 emit=emit,
                 doubt=self.doubt,

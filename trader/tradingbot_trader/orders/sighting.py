@@ -18,6 +18,7 @@ from tradingbot_trader.book.transaction import Transaction
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.errors import TradingError
 from tradingbot_trader.orders.client_id import is_own
+from tradingbot_trader.orders.doubt import FRESHNESS_NS, VISIBILITY_NS
 from tradingbot_trader.orders.gateway import LiveGateway, Refusal
 from tradingbot_trader.orders.machine import Illegal, Order
 from tradingbot_trader.orders.order import OrderEvent, OrderState
@@ -64,8 +65,18 @@ class Tell:
 class Sighting:
     """`take_*` what is seen; the others ask the venue, and raise Refusal when it does not answer."""
 
-    def __init__(self, desk: Desk, gateway: LiveGateway, *, bot: str, place: Callable[[], Place], tell: Tell) -> None:
-        """`bot` is the hash that our client order ids begin with."""
+    def __init__(
+        self,
+        desk: Desk,
+        gateway: LiveGateway,
+        *,
+        bot: str,
+        place: Callable[[], Place],
+        tell: Tell,
+        now_ns: Callable[[], int],
+    ) -> None:
+        """`bot` is the hash that our client order ids begin with, `now_ns` the venue's time."""
+        self._now_ns = now_ns
         self._desk, self._gateway, self._bot, self._place, self._tell = desk, gateway, bot, place, tell
         self._foreign: dict[tuple[str, str], None] = {}
         self.found = Findings()
@@ -177,6 +188,8 @@ class Sighting:
             trades = await self._trades_page(symbol, str(int(last) + 1))
             for trade in trades:
                 order = self._desk.find_by_venue_id(symbol, trade.venue_order_id)
+                if order is None and trade.event_time_ns > self._now_ns() - FRESHNESS_NS - VISIBILITY_NS:
+                    order = await self._find_unlisted(trade)
                 if order is not None:
                     self._tell.emit(trade_event(trade, order.client_order_id, self._place()))
             if not trades:
@@ -184,6 +197,18 @@ class Sighting:
             last = max(trades, key=lambda trade: int(trade.trade_id)).trade_id
         if not self._desk.record(partial(_put_counter, name=name, value=last)):
             raise NotRecorded("the store cannot record how far the trades were read")
+
+    async def _find_unlisted(self, trade: VenueTrade) -> Order | None:
+        """The own order of a young trade that the venue's list has not shown: lists may be late, and a trade that is
+        passed over here is never looked at again. Raises Refusal while the venue does not know the order."""
+        snapshot = await self._gateway.ask(
+            lambda a: a.find_order_by_venue_id(trade.symbol, trade.venue_order_id), weight=QUERY_WEIGHT
+        )
+        if not is_own(snapshot.client_order_id, self._bot):
+            return None
+        if not self.take(snapshot):
+            raise NotRecorded("the store cannot record an order that the venue remembers")
+        return self._desk.find(snapshot.client_order_id)
 
     async def _take_trade(self, trade: VenueTrade) -> bool:
         """False: it is ours, and could not be taken."""

@@ -1,0 +1,26 @@
+"""Worlds that once broke a promise. When the drawing of worlds changes, a seed draws another one: then the story below
+is lost, and the test stays true."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.simulation
+ROOT = Path(__file__).resolve().parents[2]
+WORLDS = {
+    101374: "a trader that could not open its store answered the echo of its own report for ever",
+    102086: "a lost volume, an order that the venue's list did not show yet: its trade was read and passed over for good",
+}
+
+
+@pytest.mark.parametrize("seed", WORLDS, ids=str)
+def test_world_that_once_broke_holds(seed: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "simulate.py", "--seed", str(seed)],
+        cwd=ROOT / "tests", capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{WORLDS[seed]}\n{done.stdout[-3000:]}"
