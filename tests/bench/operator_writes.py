@@ -150,9 +150,9 @@ def _create(_what: str, desk: parts.Desk) -> None:
 def _change(way: int, *, and_report: bool = False) -> Act:
     def change(what: str, desk: parts.Desk) -> None:
         desk.patch(CHANGES[what][way])
-        desk.until_current()
         if and_report:
-            _report(desk)
+            _report(desk)  # a running trader takes milliseconds, and the operator waits for it (plan.PATIENCE_NS)
+        desk.until_current()
 
     return change
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.simulation
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = {
     101374: "a trader that could not open its store answered the echo of its own report for ever",
-    102086: "a lost volume, an order that the venue's list did not show yet: its trade was read and passed over for good",
+    102086: "a lost volume, and an order that the venue's list did not show yet: its trade was passed over for good",
 }
 
 
