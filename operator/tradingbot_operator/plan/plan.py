@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tradingbot_api.spec import DeleteAction
-from tradingbot_api.status import Latch
+from tradingbot_api.status import Latch, Permit
 from tradingbot_operator import kinds
 from tradingbot_operator.children.deployment import read_pod_plan
 from tradingbot_operator.children.platform import Platform
@@ -163,11 +163,16 @@ def _patience_ns(situation: Situation, age_ns: int | None) -> int:
         and number(view.status, "observedGeneration") < view.generation
         and _obeys(view, situation.availability)
         and situation.problem is None
-        and situation.permit.permit == view.permit
+        and _is_same_mode(view.permit, situation.permit.permit)
         and not (situation.book.swap or situation.waiting or view.kill_switch.engaged or view.suspended)
         and not (view.is_deleting or is_set(situation.latch) or is_set(view.latch))
     )
     return PATIENCE_NS - age_ns if is_only_unseen and age_ns is not None else 0
+
+
+def _is_same_mode(held: Permit | None, granted: Permit | None) -> bool:
+    """Another stage waits as well: to grant it, and then to say that the trader has seen it, would be twice."""
+    return held is not None and granted is not None and held.mode is granted.mode
 
 
 def _hold_back(applies: tuple[Apply, ...], deployment: Manifest | None) -> Iterator[Apply]:
