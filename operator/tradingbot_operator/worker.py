@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -28,6 +29,8 @@ async def work(
         with bound_contextvars(bot=str(key)):
             await _reconcile(key, queue, reconcile, metrics)
         metrics.reconciled(clock() - started_at)
+        # A bot with nothing to do suspends nowhere: thousands in a row, after a re-list, would starve the Lease.
+        await asyncio.sleep(0)
 
 
 async def _reconcile(

@@ -122,3 +122,26 @@ async def test_no_more_keys_at_once_than_workers() -> None:
 
     await run(reconcile, *left, until=enough, workers=3)
     assert most == 3
+
+
+async def test_bots_with_nothing_to_do_leave_the_loop_to_others_between_them() -> None:
+    """After a re-list of thousands: plans without a request suspend nowhere, and the Lease would not be renewed."""
+    keys = [Key("ns", f"b{number}") for number in range(200)]
+    done, turns = asyncio.Event(), 0
+    left = set(keys)
+
+    async def reconcile(key: Key) -> None:
+        left.discard(key)
+        if not left:
+            done.set()
+
+    async def renew() -> None:
+        nonlocal turns
+        while left:
+            turns += 1
+            await asyncio.sleep(0)
+
+    renewing = asyncio.create_task(renew())
+    await run(reconcile, *keys, until=done, workers=4)
+    await renewing
+    assert turns >= len(keys) / 4
