@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import http.client
 import json
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import yaml
 
+from support.changes import changed
 from tradingbot_sandbox.control_plane.api import Answer, ApiClient
 from tradingbot_sandbox.control_plane.binaries import Search
 
 Raw = dict[str, Any]
-T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "tradingbot-operator"
 RELEASE, SYSTEM, DESK = "prod", "policies-system", "policies-desk"
@@ -29,7 +27,6 @@ PARTS = ("bots", "records", "workloads")
 MUTATING = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-DEADLINE_SECONDS = 60.0
 
 PATHS = {
     "Namespace": "/api/v1/namespaces",
@@ -60,17 +57,6 @@ PATHS = {
 
 def path_of(kind: str, name: str = "", *, namespace: str = DESK) -> str:
     return PATHS[kind].format(namespace) + (f"/{name}" if name else "")
-
-
-def until(what: str, look: Callable[[], T | None], *, seconds: float = DEADLINE_SECONDS) -> T:
-    """The first answer that is neither None nor false."""
-    end = time.monotonic() + seconds
-    while True:
-        if found := look():
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.05)
 
 
 def install(admin: ApiClient, manifest: Raw) -> int:
@@ -190,19 +176,7 @@ LIVE: Raw = {"spec.mode": "Live", "spec.credentials": {"secretName": "keys"}}
 
 def build_bot(changes: Raw | None = None) -> Raw:
     """A valid bot; `changes` are dotted paths and values, None takes the field away."""
-    bot = copy.deepcopy(_BOT)
-    for path, value in (changes or {}).items():
-        place: Any = bot
-        *parents, last = path.split(".")
-        for key in parents:
-            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-        if isinstance(place, list):
-            place[int(last)] = value
-        elif value is None:
-            place.pop(last, None)
-        else:
-            place[last] = value
-    return bot
+    return changed(_BOT, changes)
 
 
 def build_trader_part(uid: str, **more: Any) -> Raw:

@@ -22,6 +22,7 @@ from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.requests import answer, forget_old, pending
 from tradingbot_trader.book.store import Store, Transaction
 from tradingbot_trader.clock import VenueClock
+from tradingbot_trader.control import break_glass
 from tradingbot_trader.control.configuration import Configuration, Configurator
 from tradingbot_trader.control.drain import Drain
 from tradingbot_trader.control.kube import Raw
@@ -49,9 +50,6 @@ from tradingbot_trader.store_health import StoreHealth
 from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("trading")
-BREAK_GLASS_NAME = "STOP"
-"""A file of this name in the state folder stops the bot for as long as it is there, and latches."""
-BREAK_GLASS_BYTES = 512
 HOUSEKEEPING_SECONDS = 60.0
 REQUESTS_SECONDS = 1.0
 """How often people's requests are looked for."""
@@ -140,7 +138,7 @@ class Trading:
             self._clock,
             require_reconciliation=self.execution.require_reconciliation,
             books_agree=lambda: self.execution.books_agree,
-            read_break_glass=lambda: read_break_glass(world.folder / BREAK_GLASS_NAME),
+            read_break_glass=lambda: break_glass.read_file(world.folder),
         )
         self.drain_work = Drain(
             self.desk,
@@ -403,13 +401,3 @@ class Trading:
     def _cancel_entries(self, symbol: str | None = None) -> None:
         orders = self.desk.open_orders(entries_only=True)
         self.desk.cancel([o.client_order_id for o in orders if symbol is None or o.intent.symbol == symbol])
-
-
-def read_break_glass(file: Path) -> str | None:
-    """None while there is no such file. One that cannot be read stops as an empty one does."""
-    try:
-        return file.read_text(errors="replace")[:BREAK_GLASS_BYTES]
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return ""

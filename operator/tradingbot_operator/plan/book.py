@@ -164,9 +164,10 @@ def find_running(view: BotView, deployment: Manifest | None) -> PodPlan | None:
 def _is_bad(view: BotView) -> bool:
     """What needs another pod is refused by the one that runs, and one without books refuses everything: neither is a
     verdict on the spec."""
-    config, trader = (view.trader.config if view.trader else None), view.trader
-    is_verdict = trader is not None and trader.has_books and config is not None
-    return view.is_rejected and is_verdict and config is not None and config.reason != ConfigReason.EXCHANGE_CHANGED
+    trader = view.trader
+    if trader is None or trader.config is None or not trader.has_books:
+        return False
+    return view.is_rejected and trader.config.reason != ConfigReason.EXCHANGE_CHANGED
 
 
 def _has_looked(view: BotView) -> bool:

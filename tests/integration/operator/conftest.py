@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import re
@@ -18,11 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import yaml
 
+from support.changes import changed
+from support.polling import until
 from tradingbot_sandbox.control_plane.api import ApiClient
 from tradingbot_sandbox.control_plane.audit import AuditEvent, AuditLog
 from tradingbot_sandbox.control_plane.control_plane import ControlPlane
@@ -34,7 +35,6 @@ OPERATORS = "operator-test"
 """Namespace of the operators' accounts, and of the Leases by which they lead."""
 TRADER = "tradingbot-trader"
 """The field manager of a trader."""
-DEADLINE_SECONDS = 30.0
 
 # What the operator may do: the table in tradingbot_operator/kube.py, as a ClusterRole.
 _CHILD = ["get", "list", "watch", "create", "patch"]
@@ -92,35 +92,9 @@ _BOT: Raw = {
 }
 
 
-T = TypeVar("T")
-
-
-def until(what: str, look: Callable[[], T | None], *, seconds: float = DEADLINE_SECONDS) -> T:
-    """The first answer that is neither None nor false."""
-    end = time.monotonic() + seconds
-    while True:
-        if found := look():
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.02)
-
-
 def build_bot(changes: Raw | None = None) -> Raw:
     """A valid bot; `changes` are dotted paths and values, None takes the field away."""
-    bot = copy.deepcopy(_BOT)
-    for path, value in (changes or {}).items():
-        place: Any = bot
-        *parents, last = path.split(".")
-        for key in parents:
-            place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-        if isinstance(place, list):
-            place[int(last)] = value
-        elif value is None:
-            place.pop(last, None)
-        else:
-            place[last] = value
-    return bot
+    return changed(_BOT, changes)
 
 
 @dataclass

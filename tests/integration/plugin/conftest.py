@@ -13,33 +13,21 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import yaml
 
+from support.polling import until
 from tradingbot_sandbox.control_plane.api import ApiClient
 from tradingbot_sandbox.control_plane.control_plane import ControlPlane
 
 Raw = dict[str, Any]
-T = TypeVar("T")
 ROOT = Path(__file__).parents[3]
 APPLY = "application/apply-patch+yaml"
 API = "/apis/tradingbot.dev/v1alpha1"
 HALTS = f"{API}/tradinghalts"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-DEADLINE_SECONDS = 60.0
-
-
-def until(what: str, look: Callable[[], T | None], *, seconds: float = DEADLINE_SECONDS) -> T:
-    """The first answer that is neither None nor false."""
-    end = time.monotonic() + seconds
-    while True:
-        if found := look():
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.02)
 
 
 def now() -> str:

@@ -28,8 +28,8 @@ from support.policies import (
     is_denied,
     path_of,
     render_chart,
-    until,
 )
+from support.polling import until
 from tradingbot_sandbox.control_plane.api import ApiClient
 from tradingbot_sandbox.control_plane.control_plane import ControlPlane
 

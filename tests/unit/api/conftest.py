@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from support.changes import changed
 
 Raw = dict[str, Any]
 
@@ -28,18 +29,6 @@ def raw_spec() -> Callable[..., Raw]:
     """A valid spec as JSON; `changes` are dotted paths and values, None takes the field away."""
 
     def build(changes: Raw | None = None) -> Raw:
-        spec = copy.deepcopy(_SPEC)
-        for path, value in (changes or {}).items():
-            *parents, last = path.split(".")
-            place: Any = spec
-            for key in parents:
-                place = place[int(key)] if isinstance(place, list) else place.setdefault(key, {})
-            if isinstance(place, list):
-                place[int(last)] = value
-            elif value is None:
-                place.pop(last, None)
-            else:
-                place[last] = value
-        return spec
+        return changed(_SPEC, changes)
 
     return build

@@ -19,7 +19,7 @@ from tradingbot_trader.control.latch import (
     StopRequest,
     decide,
     is_suspended,
-    read_break_glass,
+    read_glass_words,
     read_halts,
     read_kill_switch,
     read_rearm,
@@ -198,4 +198,4 @@ def test_halt_that_expired_asks_no_more_and_one_that_cannot_be_read_never_expire
     ],
 )
 def test_break_glass_file_names_its_action(text: str, action: StopAction, reason: str) -> None:
-    assert read_break_glass(text) == StopRequest(BREAK_GLASS, action, reason)
+    assert read_glass_words(text) == StopRequest(BREAK_GLASS, action, reason)

@@ -10,7 +10,7 @@ from support.virtual import run
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.spec import StopAction
 from tradingbot_api.status import Flat, Latch
-from tradingbot_trader.trading import BREAK_GLASS_NAME, read_break_glass
+from tradingbot_trader.control.break_glass import FILE_NAME, read_file
 
 
 class Stage(Bench):
@@ -29,7 +29,7 @@ class Stage(Bench):
 
     @property
     def glass(self) -> Path:
-        return self.folder / "store" / BREAK_GLASS_NAME
+        return self.folder / "store" / FILE_NAME
 
     def ask(self, **switch: object) -> None:
         self.kube.edit(killSwitch=switch)
@@ -64,9 +64,9 @@ def test_file_in_the_state_folder_stops_and_holds_for_as_long_as_it_is_there(tmp
 
 
 def test_file_that_cannot_be_read_stops_as_an_empty_one(tmp_path: Path) -> None:
-    (tmp_path / BREAK_GLASS_NAME).mkdir()
-    assert read_break_glass(tmp_path / BREAK_GLASS_NAME) == ""
-    assert read_break_glass(tmp_path / "none") is None
+    assert read_file(tmp_path) is None
+    (tmp_path / FILE_NAME).mkdir()
+    assert read_file(tmp_path) == ""
 
 
 def test_signal_latches_once_and_is_named_as_one_that_asked(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from support.changes import changed
 from tradingbot_api.labels import FINALIZER
 from tradingbot_api.spec import ExchangeId, Network
 from tradingbot_operator import kinds
@@ -57,17 +58,7 @@ _BOT: Raw = {
 
 
 def build_bot(changes: Raw | None = None) -> Raw:
-    bot = copy.deepcopy(_BOT)
-    for path, value in (changes or {}).items():
-        place: Any = bot
-        *parents, last = path.split(".")
-        for key in parents:
-            place = place.setdefault(key, {})
-        if value is None:
-            place.pop(last, None)
-        else:
-            place[last] = value
-    return bot
+    return changed(_BOT, changes)
 
 
 def build_report(

@@ -175,7 +175,7 @@ def _has_expired(spec: Mapping[str, Any], now_ns: int) -> bool:
         return False
 
 
-def read_break_glass(text: str) -> StopRequest:
+def read_glass_words(text: str) -> StopRequest:
     """The file's first word names the action; an empty file, or another word, is CancelOrders."""
     words = text.split(None, 1)
     return StopRequest(BREAK_GLASS, _action(words[0] if words else ""), words[1].strip()[:256] if words[1:] else "")

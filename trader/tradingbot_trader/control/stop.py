@@ -140,7 +140,7 @@ class Stop:
     def _decide(self) -> bool:
         before = self.latch
         glass = self._read_break_glass()
-        requests = [*self._requests, *([rules.read_break_glass(glass)] if glass is not None else [])]
+        requests = [*self._requests, *([rules.read_glass_words(glass)] if glass is not None else [])]
         decision = rules.decide(
             self._active(), requests, rearm=self._rearm, reported=self._reported, released_ids=self._released
         )

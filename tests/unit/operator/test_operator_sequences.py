@@ -1,4 +1,4 @@
-"""Findings of a review, each as a test that fails until it is mended."""
+"""Sequences of events after which a plan once decided wrongly: what was lost, said, or waited for, and for whom."""
 # ruff: noqa: ARG002  a fake takes what the protocol gives
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Findings of a review about what the trader says and does, each as a test that fails until it is mended."""
+"""Reports reach the object in the order in which they were made."""
 
 from __future__ import annotations
 
