@@ -120,6 +120,9 @@ class FakeAccount(AccountPort):
         self.latency_seconds = 0.0
         self.takes = ZERO
         """How much of each new order is filled at once."""
+        self.unlisted: set[str] = set()
+        """Client order ids that the list of all orders does not show yet, as it may at Binance; with `is_hiding` nobody
+        can ask for them either."""
         self.is_hiding = False
         """Orders are not found, as Binance may do right after they were taken."""
         self.on_answer: Callable[[Answer], None] = lambda _answer: None
@@ -239,9 +242,10 @@ class FakeAccount(AccountPort):
 
     async def find_order_by_venue_id(self, symbol: str, venue_order_id: str) -> OrderSnapshot:
         def look() -> OrderSnapshot:
-            if (symbol, venue_order_id) not in self.orders:
+            order = self.orders.get((symbol, venue_order_id))
+            if order is None or (self.is_hiding and order.client_order_id in self.unlisted):
                 raise VenueSaid(NOT_FOUND)
-            return self.orders[symbol, venue_order_id]
+            return order
 
         return await self._read("find_order_by_venue_id", look, venue_order_id)
 
@@ -255,7 +259,11 @@ class FakeAccount(AccountPort):
     async def orders_since(self, symbol: str, venue_order_id: str) -> tuple[OrderSnapshot, ...]:
         def look() -> tuple[OrderSnapshot, ...]:
             found = (
-                o for o in self.orders.values() if o.symbol == symbol and int(o.venue_order_id) >= int(venue_order_id)
+                o
+                for o in self.orders.values()
+                if o.symbol == symbol
+                and int(o.venue_order_id) >= int(venue_order_id)
+                and o.client_order_id not in self.unlisted
             )
             return tuple(sorted(found, key=lambda each: int(each.venue_order_id))[: self.page])
 

@@ -148,6 +148,43 @@ def test_lost_store_is_rebuilt_from_the_venue(tmp_path: Path) -> None:
     play(tmp_path, test, before=before, page=2)
 
 
+def test_young_trade_whose_order_is_not_listed_yet_is_no_lost_fill(tmp_path: Path) -> None:
+    """The store is lost, and the venue's list is late: a trade that is passed over here is never looked at again."""
+
+    def before(account: FakeAccount) -> None:
+        account.put(own_id(1), quantity="0.1")
+        account.fill(own_id(1), "0.1")
+        account.put("web_1", quantity="0.1")
+        account.fill("web_1", "0.1")
+        account.unlisted = {own_id(1)}
+
+    async def test(rig: Rig) -> None:
+        assert rig.held() == D("0.1")
+        assert rig.store.baseline(BookName.LIVE) == {"BTC": D("0.1"), "USDT": D(990)}
+        assert rig.account.count("find_order_by_venue_id") == 1, "a listed order is asked for no more"
+
+    play(tmp_path, test, before=before)
+
+
+def test_nothing_passes_before_the_venue_knows_the_order_of_a_young_trade(tmp_path: Path) -> None:
+    async def go() -> None:
+        clock = VirtualClock()
+        account = FakeAccount(clock)
+        account.put(own_id(1), quantity="0.1")
+        account.fill(own_id(1), "0.1")
+        account.unlisted, account.is_hiding = {own_id(1)}, True
+        rig = await Rig(tmp_path, clock, account).start(is_reconciled=False)
+        await rig.settle(20)
+        assert not rig.recovery.has_passed
+        assert rig.held() == 0
+        account.is_hiding = False
+        await rig.until(lambda: rig.recovery.has_passed, seconds=2 * FIRST_RETRY_SECONDS + 60)
+        assert rig.held() == D("0.1")
+        await rig.end()
+
+    run(go())
+
+
 # ---- Own orders that no store remembers ------------------------------------------------------------------------------
 
 

@@ -173,9 +173,10 @@ class Sighting:
     async def _open_history(self, symbol: str, name: str) -> None:
         """A symbol that this book has never looked at. Whatever own orders the venue remembers are ours again, with
         their fills; what other people did before is no news."""
-        since = "0"
+        since, listed = "0", set[str]()
         for _ in range(MOST_PAGES):
             page = await self._orders_page(symbol, since)
+            listed.update(snapshot.venue_order_id for snapshot in page)
             own = [snapshot for snapshot in page if is_own(snapshot.client_order_id, self._bot)]
             missed = [snapshot for snapshot in own if not self.take(snapshot)]
             if missed:
@@ -188,7 +189,7 @@ class Sighting:
             trades = await self._trades_page(symbol, str(int(last) + 1))
             for trade in trades:
                 order = self._desk.find_by_venue_id(symbol, trade.venue_order_id)
-                if order is None and trade.event_time_ns > self._now_ns() - FRESHNESS_NS - VISIBILITY_NS:
+                if order is None and trade.venue_order_id not in listed and self._is_young(trade):
                     order = await self._find_unlisted(trade)
                 if order is not None:
                     self._tell.emit(trade_event(trade, order.client_order_id, self._place()))
@@ -197,6 +198,10 @@ class Sighting:
             last = max(trades, key=lambda trade: int(trade.trade_id)).trade_id
         if not self._desk.record(partial(_put_counter, name=name, value=last)):
             raise NotRecorded("the store cannot record how far the trades were read")
+
+    def _is_young(self, trade: VenueTrade) -> bool:
+        """A list need not show its order yet."""
+        return trade.event_time_ns > self._now_ns() - FRESHNESS_NS - VISIBILITY_NS
 
     async def _find_unlisted(self, trade: VenueTrade) -> Order | None:
         """The own order of a young trade that the venue's list has not shown: lists may be late, and a trade that is
