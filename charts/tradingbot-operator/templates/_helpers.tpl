@@ -84,3 +84,22 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- toJson $exchanges }}
 {{- end }}
+
+{{/*
+A policy without the API server's port lets pods start and never reach it. Helm sees the port when it installs, not when it
+renders; who may not make ClusterRoles may not be able to read it either.
+*/}}
+{{- define "tradingbot-operator.refuseUnreachableApiServer" -}}
+{{- if .Values.rbac.create }}
+{{- $seen := lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "kubernetes" }}
+{{- range $value, $policy := dict "networkPolicy" .Values.networkPolicy "trader.networkPolicy" .Values.trader.networkPolicy }}
+{{- $open := list }}
+{{- range $policy.apiServer.ports }}{{ $open = append $open (int .) }}{{ end }}
+{{- range ($seen).ports }}
+{{- if and $policy.enabled (not (has (int .port) $open)) }}
+{{- fail (printf "the API server of this cluster listens on port %d, which %s.apiServer.ports does not name: pods could not reach it. Add: --set '%s.apiServer.ports={443,%d}'" (int .port) $value $value (int .port)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
