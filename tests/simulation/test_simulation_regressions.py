@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 WORLDS = {
     101374: "a trader that could not open its store answered the echo of its own report for ever",
     102086: "a lost volume, and an order that the venue's list did not show yet: its trade was passed over for good",
+    200435: "the machine's clock was a day ahead, and the venue so slow that its time was never believed",
+    200609: "a strategy's exit left while the process was ending, and its fills were for the next life to find",
+    200986: "a lost volume: a trade that the lists showed late was in the opening balances, and was counted again",
 }
 
 

@@ -123,6 +123,8 @@ class FakeAccount(AccountPort):
         self.unlisted: set[str] = set()
         """Client order ids that the list of all orders does not show yet, as it may at Binance; with `is_hiding` nobody
         can ask for them either."""
+        self.untold_trades: set[str] = set()
+        """Trade ids that no list shows yet, though the balances have them already."""
         self.is_hiding = False
         """Orders are not found, as Binance may do right after they were taken."""
         self.on_answer: Callable[[Answer], None] = lambda _answer: None
@@ -271,7 +273,8 @@ class FakeAccount(AccountPort):
 
     async def trades_since(self, symbol: str, trade_id: str) -> tuple[VenueTrade, ...]:
         def look() -> tuple[VenueTrade, ...]:
-            found = [t for t in self.trades if t.symbol == symbol and int(t.trade_id) >= int(trade_id)]
+            shown = [t for t in self.trades if t.trade_id not in self.untold_trades]
+            found = [t for t in shown if t.symbol == symbol and int(t.trade_id) >= int(trade_id)]
             return tuple(found[: self.page])
 
         return await self._read("trades_since", look, symbol, trade_id)

@@ -189,11 +189,14 @@ class Driver:
                 _log.warning("venue_time_unknown", error=str(error))
             else:
                 took_ns = self._clock.monotonic_ns() - sent_ns
-                if took_ns > SLOWEST_TIME_SECONDS * NS:
+                is_slow = took_ns > SLOWEST_TIME_SECONDS * NS
+                if is_slow:
                     _log.warning("venue_time_too_slow", seconds=took_ns / NS)
                     self._time_wanted.set()  # again soon: a slow moment passes
-                else:
-                    # The answer was written in the middle of the round trip, as far as anybody can know.
+                # It was written while we waited. A slow answer is believed where ours cannot be true by it.
+                cannot_be = not venue_ns <= self._clock.now_ns() <= venue_ns + took_ns
+                if not is_slow or cannot_be:
+                    # In the middle of the round trip, as far as anybody can know.
                     self._clock.set(venue_ns, at_monotonic_ns=sent_ns + took_ns // 2)
             await self._clock.sleep(SHORTEST_CLOCK_INTERVAL_SECONDS)
             with suppress(TimeoutError):

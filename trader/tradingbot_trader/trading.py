@@ -47,6 +47,7 @@ from tradingbot_trader.risk.observed import Costs
 from tradingbot_trader.risk.trips import TripReason, check_bot, check_positions
 from tradingbot_trader.standing import Standing
 from tradingbot_trader.store_health import StoreHealth
+from tradingbot_trader.strategy.base import Target
 from tradingbot_trader.venues.port import MarketDataPort
 
 _log = structlog.get_logger("trading")
@@ -129,7 +130,7 @@ class Trading:
             self._clock,
             metrics,
             follower=self.execution.follower,
-            pursue=self.desk.pursue,
+            pursue=self._pursue,
             cancel_entries=self._cancel_entries,
             on_gap=self._record_gap,
         )
@@ -397,6 +398,11 @@ class Trading:
     def _on_order_change(self) -> None:
         if self.stop.is_latched and self.stop.advance(self._instruments):
             self._world.urge_report()
+
+    def _pursue(self, symbol: str, target: Target) -> None:
+        """What a strategy wants. Not of a process that is ending: it could not see the end of an order that it begins."""
+        if not self._standing.is_terminating:
+            self.desk.pursue(symbol, target)
 
     def _cancel_entries(self, symbol: str | None = None) -> None:
         orders = self.desk.open_orders(entries_only=True)

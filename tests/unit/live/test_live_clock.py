@@ -160,3 +160,20 @@ def test_answer_that_took_long_is_no_clock(tmp_path: Path) -> None:
             assert abs(trading._clock.ahead_ns) <= SECOND_NS
 
     run(test())
+
+
+def test_slow_answer_still_corrects_a_clock_that_cannot_be_true_by_it(tmp_path: Path) -> None:
+    """A machine a day ahead, and a venue that is slow all the time: without it no signed request would ever pass."""
+
+    async def test() -> None:
+        trader = Trader(tmp_path, build_spec())
+        venue_clock = VirtualClock()
+        trader.clock.skew_ns = DAY_NS
+        trader.market = SlowMarket(venue_clock)
+        async with trader.running() as session:
+            await trader.clock.sleep(30)
+            trading = session._trading
+            assert trading is not None
+            assert abs(trading._clock.now_ns() - venue_clock.now_ns()) <= 4 * SECOND_NS
+
+    run(test())

@@ -178,8 +178,44 @@ def test_nothing_passes_before_the_venue_knows_the_order_of_a_young_trade(tmp_pa
         assert not rig.recovery.has_passed
         assert rig.held() == 0
         account.is_hiding = False
-        await rig.until(lambda: rig.recovery.has_passed, seconds=2 * FIRST_RETRY_SECONDS + 60)
+        await rig.until(lambda: rig.recovery.has_passed, seconds=2 * FIRST_RETRY_SECONDS + 120)
         assert rig.held() == D("0.1")
+        await rig.end()
+
+    run(go())
+
+
+def test_what_the_lists_show_late_is_no_part_of_the_opening_balances(tmp_path: Path) -> None:
+    """The store is lost, and one of its trades shows in the balances, and a later one in the list, before it does."""
+
+    async def go() -> None:
+        clock = VirtualClock()
+        account = FakeAccount(clock)
+        for order_id in (own_id(1), own_id(2), "web_1"):
+            account.put(order_id, quantity="0.1")
+            account.fill(order_id, "0.1")
+        account.unlisted, account.untold_trades = {own_id(2)}, {account.trades[1].trade_id}
+        rig = await Rig(tmp_path, clock, account).start(is_reconciled=False)
+        await rig.settle(20)
+        assert not rig.recovery.has_passed
+        assert rig.store.baseline(BookName.LIVE) is None
+        account.unlisted, account.untold_trades = set(), set()
+        await rig.until(lambda: rig.recovery.has_passed, seconds=120)
+        assert rig.held() == D("0.2")
+        assert rig.store.baseline(BookName.LIVE) == {"BTC": D("0.1"), "USDT": D(990)}
+        await rig.end()
+
+    run(go())
+
+
+def test_new_bot_waits_for_no_lists(tmp_path: Path) -> None:
+    async def go() -> None:
+        clock = VirtualClock()
+        account = FakeAccount(clock)
+        account.put("web_1", quantity="0.1")
+        account.fill("web_1", "0.1")
+        rig = await Rig(tmp_path, clock, account).start(is_reconciled=False)
+        await rig.until(lambda: rig.recovery.has_passed, seconds=5)
         await rig.end()
 
     run(go())

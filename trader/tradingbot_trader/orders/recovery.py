@@ -18,7 +18,7 @@ from tradingbot_trader.book.transaction import Transaction
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.market.instrument import Instrument
-from tradingbot_trader.orders.doubt import Doubt
+from tradingbot_trader.orders.doubt import FRESHNESS_NS, VISIBILITY_NS, Doubt
 from tradingbot_trader.orders.gateway import LiveGateway, Refusal
 from tradingbot_trader.orders.machine import Order
 from tradingbot_trader.orders.order import OrderEvent, OrderState
@@ -94,6 +94,7 @@ class Recovery:
         self._failures = 0
         self._requirements, self._met, self._begun_ns = 1, 0, 0
         self._waiters: list[asyncio.Future[Report]] = []
+        self._rebuilt_since_ns, self._has_reread = 0, False
         self.report: Report | None = None
         """The last one."""
 
@@ -261,6 +262,8 @@ class Recovery:
         symbols = self._symbols(scope)
         for symbol in symbols:
             await self._sighting.catch_up(symbol)
+        if not await self._has_whole_history(symbols):
+            return self._conclude(why, Result.INCONCLUSIVE, "rebuilding: the venue's lists may not show everything yet")
         await self._sighting.ask_for_open_orders()
         for order in list(self._desk.engine.orders.values()):
             if order.client_order_id not in self._gateway.in_flight and not await self._sighting.ask_for(order):
@@ -279,6 +282,20 @@ class Recovery:
             names = ", ".join(f"{order.client_order_id} ({order.state.value})" for order in doubtful[:5])
             return self._conclude(why, Result.INCONCLUSIVE, f"not resolved yet: {names}")
         return self._compare(why, scope, view)
+
+    async def _has_whole_history(self, symbols: Collection[str]) -> bool:
+        """Of a store that is rebuilt from the venue. What its lists show late would be in the opening balances already,
+        and be counted again when it shows: so they are read a second time, when nothing can be missing from them."""
+        store, now_ns = self._desk.store, self._clock.monotonic_ns()
+        if self._has_reread or store.baseline(store.book) is not None or not store.count_orders(store.book):
+            return True
+        self._rebuilt_since_ns = self._rebuilt_since_ns or now_ns
+        if now_ns < self._rebuilt_since_ns + FRESHNESS_NS + VISIBILITY_NS:
+            return False
+        for symbol in symbols:
+            await self._sighting.read_history(symbol)
+        self._has_reread = True
+        return True
 
     def _compare(self, why: str, scope: Scope, view: AccountView) -> Report:
         book, store = self._desk.store.book, self._desk.store

@@ -154,12 +154,12 @@ class Sighting:
 
     async def catch_up(self, symbol: str) -> int:
         """Every trade of the symbol that the venue has and we have not looked at; how many there were."""
-        name = f"trades.{symbol}"
+        name = _counter(symbol)
         taken = 0
         for _ in range(MOST_PAGES):
             last = self._desk.store.counters(self._desk.store.book).get(name)
             if last is None:
-                await self._open_history(symbol, name)
+                await self.read_history(symbol)
                 continue
             page = await self._trades_page(symbol, str(int(last) + 1))
             for trade in page:
@@ -170,8 +170,8 @@ class Sighting:
                 return taken
         raise RuntimeError(f"the trades of {symbol} do not end")
 
-    async def _open_history(self, symbol: str, name: str) -> None:
-        """A symbol that this book has never looked at. Whatever own orders the venue remembers are ours again, with
+    async def read_history(self, symbol: str) -> None:
+        """All that the venue has of a symbol, as at the first look. Whatever own orders it remembers are ours again, with
         their fills; what other people did before is no news."""
         since, listed = "0", set[str]()
         for _ in range(MOST_PAGES):
@@ -196,7 +196,7 @@ class Sighting:
             if not trades:
                 break
             last = max(trades, key=lambda trade: int(trade.trade_id)).trade_id
-        if not self._desk.record(partial(_put_counter, name=name, value=last)):
+        if not self._desk.record(partial(_put_counter, name=_counter(symbol), value=last)):
             raise NotRecorded("the store cannot record how far the trades were read")
 
     def _is_young(self, trade: VenueTrade) -> bool:
@@ -287,6 +287,11 @@ def _is_surprise(known: Order, snapshot: OrderSnapshot) -> bool:
 
 def _after(page: list[VenueTrade]) -> str:
     return str(max(int(trade.trade_id) for trade in page) + 1)
+
+
+def _counter(symbol: str) -> str:
+    """How far the trades of a symbol have been looked at: the last trade id."""
+    return f"trades.{symbol}"
 
 
 def _put_counter(tx: Transaction, *, name: str, value: str) -> None:
