@@ -110,6 +110,15 @@ class LatchSource(ApiModel):
     """It asks still: the latch is not released before this ends."""
 
 
+class GivenUp(ApiModel):
+    """A position that Flatten has stopped selling."""
+
+    symbol: Text
+    """Like `BTC/USDT`; how much of it is held stands in `positionsLeft`."""
+    reason: Message
+    """What was tried."""
+
+
 class Latch(ApiModel):
     """A stop, and the proof that it worked."""
 
@@ -151,6 +160,10 @@ class Latch(ApiModel):
         default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
     """What is held and could be sold, like `0.5 BTC/USDT`."""
+    given_up: list[GivenUp] = Field(
+        default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """What Flatten does not go on selling, because nobody buys it at a price that is still meant; at most 20."""
     flat: Annotated[Flat, BeforeValidator(_read_flat)] = Flat.UNKNOWN
     """Whether nothing tradable is held any more."""
 
@@ -194,6 +207,10 @@ class DrainReport(ApiModel):
         default_factory=list, max_length=MAX_REPORTED_ORDERS, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
     """Each order that was cancelled for it, and each that stays; at most 50."""
+    given_up: list[GivenUp] = Field(
+        default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """What `onDelete: Flatten` does not go on selling; at most 20. It stays in the account."""
 
 
 class AuditHead(ApiModel):

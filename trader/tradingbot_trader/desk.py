@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
@@ -25,7 +25,15 @@ from tradingbot_trader.orders.client_id import ClientOrderIds
 from tradingbot_trader.orders.machine import Order, Transition
 from tradingbot_trader.orders.order import Intent, OrderEvent, OrderState, Purpose
 from tradingbot_trader.orders.protection import resting_stops
-from tradingbot_trader.orders.sizing import Draft, NoOrder, NoOrderReason, entries_to_cancel, size_exit, size_order
+from tradingbot_trader.orders.sizing import (
+    Draft,
+    Exit,
+    NoOrder,
+    NoOrderReason,
+    entries_to_cancel,
+    size_exit,
+    size_order,
+)
 from tradingbot_trader.risk.engine import Conditions, Decision, RiskEngine
 from tradingbot_trader.strategy.base import Style, Target
 
@@ -45,15 +53,6 @@ class Gateway(Protocol):
 
     def submit(self, intent: Intent, now_ns: int) -> None: ...
     def cancel(self, client_order_id: str, now_ns: int) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Exit:
-    """What was asked for, to be asked again when nothing is in its way any more."""
-
-    reason: str
-    is_market: bool
-    asked_ns: int
 
 
 class Desk:
@@ -82,7 +81,8 @@ class Desk:
         """Orders as they are now, of which the disk owes us a part."""
         self._counters_ns = clock.monotonic_ns()
         self._exit_asked_ns: dict[str, int] = {}
-        self._exits: dict[str, _Exit] = {}
+        self._exits: dict[str, tuple[Exit, int]] = {}
+        """By symbol: what was asked for, to be asked again when nothing is in its way any more, and when."""
         self._cancel_asked_ns: dict[str, int] = {}
         """Orders that are to end, and when that was asked for last. A wish stays until its order has ended."""
         self.revived: Counter[str] = Counter()
@@ -104,38 +104,40 @@ class Desk:
         """One step towards the target. Open entries that the target no longer wants are cancelled first."""
         self.cancel(entries_to_cancel(target, symbol, self.engine.orders.values()))
         if target.allocation == 0:
-            return self._leave(symbol, target.reason, is_market=target.style is Style.MARKET)
+            return self._leave(symbol, Exit(target.reason, is_market=target.style is Style.MARKET))
         self._exits.pop(symbol, None)
         conditions = self._conditions(symbol)
         return self.place(size_order(target, self.engine.observe(symbol, conditions), conditions.limits), conditions)
 
-    def exit(self, symbol: str, reason: str) -> Decision | NoOrder | None:
-        """Sell all that is held of the symbol, as far as the market takes it. None: it was tried a moment ago."""
+    def exit(
+        self, symbol: str, reason: str, *, slippage_steps: int = 1, is_sliced: bool = False
+    ) -> Decision | NoOrder | None:
+        """Sell what is held of the symbol, as far as the market takes it. None: it was tried a moment ago."""
         now_ns = self._clock.monotonic_ns()
         if now_ns - self._exit_asked_ns.get(symbol, -EXIT_PACE_NS) < EXIT_PACE_NS:
             return None
         self._exit_asked_ns[symbol] = now_ns
-        return self._leave(symbol, reason)
+        return self._leave(symbol, Exit(reason, slippage_steps=slippage_steps, is_sliced=is_sliced))
 
     def is_leaving(self, symbol: str) -> bool:
         """Whether an exit of the symbol was asked for a moment ago."""
-        asked = self._exits.get(symbol)
-        return asked is not None and self._clock.monotonic_ns() - asked.asked_ns < LEAVING_NS
+        _, asked_ns = self._exits.get(symbol, (None, -LEAVING_NS))
+        return self._clock.monotonic_ns() - asked_ns < LEAVING_NS
 
-    def _leave(self, symbol: str, reason: str, *, is_market: bool = False) -> Decision | NoOrder:
+    def _leave(self, symbol: str, how: Exit) -> Decision | NoOrder:
         """Sell. What a protective stop holds is free when its cancel is proved; then this goes on by itself, and not
         before it is known that the exit could leave: a stop that rests is all that protects while nothing may leave."""
         conditions = self._conditions(symbol)
         seen = self.engine.observe(symbol, conditions)
         stops = resting_stops(self.engine.orders.values(), symbol)
         freed = replace(seen, selling_base=seen.selling_base - seen.protecting_base, protecting_base=Decimal(0))
-        sized = size_exit(freed, conditions.limits, reason=reason, is_market=is_market)
+        sized = size_exit(freed, conditions.limits, how)
         if isinstance(sized, Draft) and conditions.state is not TradingState.HALTED:
-            self._exits[symbol] = _Exit(reason, is_market, self._clock.monotonic_ns())
+            self._exits[symbol] = how, self._clock.monotonic_ns()
             if stops:
                 self.cancel([stop.client_order_id for stop in stops])
                 return NoOrder(NoOrderReason.EXIT_OPEN, "its protective stop is being taken away")
-        return self.place(size_exit(seen, conditions.limits, reason=reason, is_market=is_market), conditions)
+        return self.place(size_exit(seen, conditions.limits, how), conditions)
 
     def place(self, sized: Draft | NoOrder, conditions: Conditions) -> Decision | NoOrder:
         """Decide, record, send; or say why there is no order. `conditions` are those that it was sized by."""
@@ -229,8 +231,8 @@ class Desk:
     def _end(self, intent: Intent) -> None:
         self._cancel_asked_ns.pop(intent.client_order_id, None)
         if intent.purpose is Purpose.PROTECT and self.is_leaving(intent.symbol):
-            asked = self._exits[intent.symbol]
-            self._leave(intent.symbol, asked.reason, is_market=asked.is_market)
+            how, _ = self._exits[intent.symbol]
+            self._leave(intent.symbol, how)
 
     def _find_ended(self, client_order_id: str) -> Order | None:
         """What the disk has not taken yet is not what the store says."""

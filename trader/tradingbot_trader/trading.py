@@ -367,13 +367,13 @@ class Trading:
     def _may_protect(self) -> bool:
         """Not while the process is ending or nothing may leave: a stop taken away would have no successor. Not before
         the account was looked at: one that a lost store had placed may rest there. And a Flatten sells everything."""
-        latch, verdict = self.stop.latch, self.verdict
+        verdict = self.verdict
         return (
             self.execution.rests_stops
             and self.mandate.limits is not None
             and verdict.state is not TradingState.HALTED
             and not {Cause.TERMINATING, Cause.RECONCILING}.intersection(verdict.causes)
-            and (latch is None or latch.action is not StopAction.FLATTEN)
+            and not self.stop.is_selling
         )
 
     def _check_losses(self) -> None:
@@ -400,7 +400,7 @@ class Trading:
             self._world.urge_report()
 
     def _pursue(self, symbol: str, target: Target) -> None:
-        """What a strategy wants. Not of a process that is ending: it could not see the end of an order that it begins."""
+        """What a strategy wants. Nothing is begun by a process that is ending: it could not see how it ends."""
         if not self._standing.is_terminating:
             self.desk.pursue(symbol, target)
 

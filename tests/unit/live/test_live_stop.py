@@ -12,6 +12,7 @@ from support.virtual import VirtualClock, run
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.spec import StopAction
 from tradingbot_api.status import Flat, Latch
+from tradingbot_trader.control.flatten import MOST_UNSOLD
 from tradingbot_trader.control.latch import StopRequest
 from tradingbot_trader.control.stop import Stop
 from tradingbot_trader.orders.order import BookName, OrderState, Side
@@ -20,6 +21,8 @@ from tradingbot_trader.venues.account import VenueTrade
 
 D = Decimal
 TICK_SECONDS = 0.05
+COLLAR = D("0.02")
+"""The default of `priceCollarPercent`."""
 
 
 class Scene:
@@ -41,6 +44,11 @@ class Scene:
     def told(self) -> Latch:
         assert self.stop.latch is not None
         return self.stop.latch
+
+    def exits(self) -> list[str]:
+        """Client order ids of what was sent to sell."""
+        orders = self.rig.account.orders.values()
+        return [order.client_order_id for order in orders if order.side is Side.SELL]
 
     def result(self, client_order_id: str) -> str:
         return next(order.result for order in self.told.orders if order.client_order_id == client_order_id)
@@ -266,5 +274,71 @@ def test_result_is_read_once_and_again_when_something_comes_about_an_order_that_
         rig.desk.on_event(trade_event(trade, order, Place("binance", "a", BookName.LIVE)))
         await scene.tick(1)
         assert scene.result(order) == "Filled"
+
+    play(tmp_path, test)
+
+
+def test_flatten_sells_in_slices_of_one_order(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        for _ in range(3):
+            await hold(scene.rig)
+        held = scene.rig.held()
+        scene.rig.account.takes = D(1)
+        scene.latch(StopAction.FLATTEN)
+        await scene.tick(10)
+        sold = [o.intent for o in map(scene.rig.desk.find, scene.exits()) if o is not None]
+        assert sum(each.quantity_base for each in sold) == held
+        assert len(sold) >= 3
+        assert all(each.quantity_base * each.price <= 20 + 10 for each in sold)
+        assert (scene.told.state, scene.told.flat) == (LatchState.STOPPED, Flat.TRUE)
+
+    play(tmp_path, test)
+
+
+def test_flatten_that_finds_no_buyer_gives_up_and_tells_what_is_left(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        await hold(scene.rig)
+        scene.latch(StopAction.FLATTEN)
+        await scene.tick(MOST_UNSOLD + 5)
+        assert scene.told.state is LatchState.STOPPED
+        assert (scene.told.flat, scene.told.positions_left) == (Flat.FALSE, [f"{scene.rig.held()} BTC/USDT"])
+        assert [each.symbol for each in scene.told.given_up] == [BTC]
+        prices = {scene.rig.order(each).intent.price for each in scene.exits()}
+        assert min(prices) >= 100 * (1 - COLLAR)
+        tried = len(scene.exits())
+        assert tried == MOST_UNSOLD
+        scene.rig.account.takes = D(1)
+        await scene.tick(5)
+        assert len(scene.exits()) == tried, "given up is given up, until a person asks again"
+
+    play(tmp_path, test)
+
+
+def test_what_was_given_up_is_not_sold_by_the_next_life(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        await hold(scene.rig)
+        scene.latch(StopAction.FLATTEN)
+        await scene.tick(MOST_UNSOLD + 5)
+        tried = len(scene.exits())
+        scene.stop = Stop(scene.rig.desk, scene.rig.venue_clock)
+        scene.rig.account.takes = D(1)
+        await scene.tick(5)
+        assert (len(scene.exits()), scene.told.state) == (tried, LatchState.STOPPED)
+        assert not scene.stop.is_selling, "a protective stop may rest again"
+
+    play(tmp_path, test)
+
+
+def test_one_buyer_in_between_and_flatten_goes_on(tmp_path: Path) -> None:
+    async def test(scene: Scene) -> None:
+        await hold(scene.rig)
+        scene.latch(StopAction.FLATTEN)
+        for _ in range(3):
+            scene.rig.account.takes = D(0)
+            await scene.tick(MOST_UNSOLD - 10)
+            scene.rig.account.takes = D("0.001")
+            await scene.tick(3)
+        assert scene.told.given_up == []
+        assert scene.told.state is LatchState.STOPPING
 
     play(tmp_path, test)

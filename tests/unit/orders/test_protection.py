@@ -24,7 +24,7 @@ from tests.unit.orders.builders import (
 from tradingbot_trader.orders.machine import Order
 from tradingbot_trader.orders.order import OrderEvent, OrderState, OrderType, Purpose, TimeInForce
 from tradingbot_trader.orders.protection import PROTECTIVE, Step, covers, plan_stop, resting_stops
-from tradingbot_trader.orders.sizing import Draft, size_exit
+from tradingbot_trader.orders.sizing import Draft, Exit, size_exit
 from tradingbot_trader.risk.engine import RiskEngine
 from tradingbot_trader.risk.observed import TrustedPrice
 
@@ -207,7 +207,7 @@ class Game:
             self.place(step.place)
 
     def leave(self) -> None:
-        sized = size_exit(self.desk.observe(BTC, self.given()), LIMITS, reason="exit")
+        sized = size_exit(self.desk.observe(BTC, self.given()), LIMITS, Exit("exit"))
         if isinstance(sized, Draft):
             self.place(sized)
 

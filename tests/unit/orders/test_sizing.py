@@ -14,6 +14,7 @@ from tradingbot_trader.orders.machine import Order
 from tradingbot_trader.orders.order import BookName, OrderState, Purpose, Side, TimeInForce
 from tradingbot_trader.orders.sizing import (
     Draft,
+    Exit,
     NoOrder,
     NoOrderReason,
     Target,
@@ -133,6 +134,23 @@ def test_exit_is_capped_at_the_venues_largest_order() -> None:
     assert drafted(OUT, desk).quantity_base == Decimal("0.5")
 
 
+def test_sliced_exit_is_worth_at_most_one_order_and_leaves_nothing_that_is_too_small() -> None:
+    bounds = limits(maxOrderNotional="20")
+    for held, first in (("0.8", "0.201"), ("0.202", "0.202"), ("0.25", "0.25"), ("0.252", "0.201")):
+        desk = engine(fills=[fill(quantity_base=Decimal(held))])
+        found = size_exit(desk.observe(BTC, conditions(limits=bounds)), bounds, Exit("flatten", is_sliced=True))
+        assert isinstance(found, Draft)
+        assert found.quantity_base == Decimal(first), held
+
+
+@pytest.mark.parametrize(("steps", "price"), [(1, "99.50"), (3, "98.50"), (4, "98.00"), (30, "98.00")])
+def test_exit_that_finds_no_buyer_goes_down_to_the_collar_and_no_further(steps: int, price: str) -> None:
+    desk, bounds = engine(fills=[fill(quantity_base=Decimal("0.8"))]), limits(priceCollarPercent="2")
+    found = size_exit(desk.observe(BTC, conditions(limits=bounds)), bounds, Exit("flatten", slippage_steps=steps))
+    assert isinstance(found, Draft)
+    assert found.price == Decimal(price)
+
+
 def test_dust_is_named_and_not_ordered() -> None:
     assert refused(OUT, engine(fills=[fill(quantity_base=Decimal("0.04"))])) is NoOrderReason.DUST
     assert refused(OUT, engine(fills=[fill(quantity_base=Decimal("0.0004"))])) is NoOrderReason.DUST
@@ -242,4 +260,24 @@ def test_what_was_entered_can_be_sold_after_a_stop_loss(price: Decimal, stop: De
     done = event(OrderState.FILLED, client_order_id=order.client_order_id, filled_base=order.quantity_base, fill=bought)
     desk.apply(done)
     stopped = conditions(limits=bounds, price=TrustedPrice(price * (1 - stop / 100), NOW_NS))
-    assert isinstance(size_exit(desk.observe(BTC, stopped), bounds, reason="stop-loss"), Draft)
+    assert isinstance(size_exit(desk.observe(BTC, stopped), bounds, Exit("stop-loss")), Draft)
+
+
+@given(held=st.decimals("0.06", "5", places=3), most=st.decimals("10", "200", places=0), price=PRICES)
+def test_slices_sell_all_that_can_be_sold(held: Decimal, most: Decimal, price: Decimal) -> None:
+    bounds, left, sold = limits(maxOrderNotional=most), held, 0
+    given_now = conditions(limits=bounds, price=TrustedPrice(price, NOW_NS))
+    while True:
+        desk = engine(fills=[fill(quantity_base=left)] if left else [])
+        found = size_exit(desk.observe(BTC, given_now), bounds, Exit("flatten", is_sliced=True))
+        if isinstance(found, NoOrder):
+            break
+        order = found.to_intent("f" * 32, book=BookName.PAPER, now_ns=NOW_NS)
+        assert desk.decide(order, given_now).denials == ()
+        least = max(desk.observe(BTC, given_now).instrument.min_notional_quote, Decimal(10))
+        assert found.quantity_base * found.price <= most + 2 * least
+        left, sold = left - found.quantity_base, sold + 1
+        assert sold < 1000
+    whole = engine(fills=[fill(quantity_base=held)])
+    if isinstance(size_exit(whole.observe(BTC, given_now), bounds, Exit("flatten")), Draft):
+        assert left == 0, "what could be sold in one order is sold in slices, too"

@@ -15,8 +15,9 @@ from tradingbot_api.spec import DeleteAction, Mode
 from tradingbot_api.status import MAX_REPORTED_ORDERS, DrainReason, DrainReport, StoppedOrder
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.clock import Clock
+from tradingbot_trader.control.flatten import Flatten
 from tradingbot_trader.control.latch import is_suspended
-from tradingbot_trader.control.stop import FLATTEN, describe_kept, describe_order, sells_at_once
+from tradingbot_trader.control.stop import describe_kept, describe_order, sells_at_once
 from tradingbot_trader.control.timestamps import rfc3339
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.orders.machine import Order
@@ -58,6 +59,7 @@ class Drain:
         self._touched: dict[str, Order] = {}
         self._has_asked = False
         self._sells = False
+        self._sale = Flatten(desk)
 
     @property
     def reason(self) -> DrainReason | None:
@@ -71,7 +73,7 @@ class Drain:
         if reason is self.reason:
             return False
         _log.info("drain", reason=reason, before=self.reason)
-        self._touched, self._has_asked = {}, False
+        self._touched, self._has_asked, self._sale = {}, False, Flatten(self._desk)
         if reason is None:
             self.report = None
         else:
@@ -82,10 +84,8 @@ class Drain:
         """Do what is left to do; True when the report changed. `symbols`: those whose market rules are known."""
         if self.report is None:
             return False
-        held = [symbol for symbol in self._desk.engine.ledger.positions if self._desk.is_tradable(symbol)]
-        for symbol in held if self._sells else ():
-            if symbol in symbols:
-                self._desk.exit(symbol, FLATTEN)  # it takes protective stops away itself, when the exit could leave
+        if self._sells:
+            self._sale.advance(symbols)  # it takes protective stops away itself, when the exit could leave
         leaving = [order for order in self._desk.open_orders() if not _may_stay(order)]
         for order in leaving:
             self._touched.setdefault(order.client_order_id, order)
@@ -94,7 +94,8 @@ class Drain:
         if is_closed and not self._has_asked:
             self._require_reconciliation("the pod is about to go")
         self._has_asked = is_closed
-        is_flat = not self._sells or not held
+        held = [symbol for symbol in self._desk.engine.ledger.positions if self._desk.is_tradable(symbol)]
+        is_flat = not self._sells or self._sale.is_done(held)
         return self._tell(is_done=is_closed and is_flat and self._books_agree())
 
     def _tell(self, *, is_done: bool) -> bool:
@@ -103,7 +104,7 @@ class Drain:
         kept = [describe_kept(order) for order in self._desk.open_orders() if order.intent.purpose is Purpose.PROTECT]
         touched = [describe_order(self._desk.find(order_id) or order) for order_id, order in self._touched.items()]
         orders: list[StoppedOrder] = [*kept, *touched][:MAX_REPORTED_ORDERS]
-        told = self.report.model_copy(update={"done": is_done, "orders": orders})
+        told = self.report.model_copy(update={"done": is_done, "orders": orders, "given_up": self._sale.given_up})
         if told == self.report:
             return False
         if is_done and not self.report.done:

@@ -28,6 +28,7 @@ from tradingbot_trader.book.ledger import Position
 from tradingbot_trader.book.store import Transaction
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.control import latch as rules
+from tradingbot_trader.control.flatten import Flatten
 from tradingbot_trader.control.latch import (
     BREAK_GLASS,
     ActiveLatch,
@@ -54,7 +55,6 @@ _RESULT = {
     OrderState.PRESUMED_ABSENT: "PresumedAbsent",
 }
 """What has none of these names is open, and remains."""
-FLATTEN = "flatten"
 MAX_REPORTED_POSITIONS = 20
 
 
@@ -87,8 +87,9 @@ class Stop:
         stored = desk.store.current_latch()
         self.latch: Latch | None = stored.latch if stored is not None else None
         self._released: set[str] = set(desk.store.released_latch_ids())
+        self._release_says = ""
         self._touched: dict[str, Order] = {}
-        self._sold: set[str] = set()
+        self._sale = Flatten(desk)
         self._ended: dict[tuple[str, int], StoppedOrder] = {}
         """By order and how often it was revived. The store is read once for each, not at each tick."""
         if self.latch is not None:
@@ -123,7 +124,7 @@ class Stop:
             self._touched.setdefault(order.client_order_id, order)
         self._desk.cancel([order.client_order_id for order in wanted])
         if self.latch.action is StopAction.FLATTEN:
-            self._flatten(symbols)
+            self._sale.advance(symbols)
         return self._report(done=not self._to_cancel() and self._is_flat_enough()) or changed
 
     def _has_local_news(self) -> bool:
@@ -204,18 +205,22 @@ class Stop:
             self._write(self.latch, None)
 
     def _say(self, message: str) -> None:
-        if self.latch is not None and self.latch.message != message:
-            self.latch = self.latch.model_copy(update={"message": message})
-            if message:
-                _log.warning("latch_not_released", id=self.latch.id, message=message)
+        """What stands in the way of a release; while nobody asks for one, of the end of the stop."""
+        if self.latch is None:
+            return
+        if message and message != self._release_says:
+            _log.warning("latch_not_released", id=self.latch.id, message=message)
+        self._release_says = message
+        self.latch = self.latch.model_copy(update={"message": message or self._sale.message})
 
     def _recall(self, latch: Latch) -> None:
         """After a restart: the stop goes on where its record says it was."""
+        self._sale = Flatten(self._desk, given_up=latch.given_up)
         if latch.acknowledged_at is None:
             self.latch = latch.model_copy(update={"acknowledged_at": rfc3339(self._clock.now_ns())})
         for reported in latch.orders:
             order = self._desk.store.find_order(self._desk.store.book, reported.client_order_id)
-            if order is not None and reported.reason != PROTECTIVE:
+            if order is not None:
                 self._touched[order.client_order_id] = order
 
     def _to_cancel(self) -> list[Order]:
@@ -229,12 +234,22 @@ class Stop:
 
     def _kept(self) -> list[Order]:
         """Protective stops, unless everything is to be sold: they take risk off when nobody is there to do it."""
-        if self.latch is None or self.latch.action is StopAction.FLATTEN:
+        if self.latch is None or self.is_selling:
             return []
         return [order for order in self._desk.open_orders() if order.intent.purpose is Purpose.PROTECT]
 
+    @property
+    def is_selling(self) -> bool:
+        """A Flatten is under way: no protective stop may hold what it sells."""
+        if self.latch is None or self.latch.action is not StopAction.FLATTEN:
+            return False
+        return self.latch.state is not LatchState.STOPPED or not self.latch.given_up
+
     def _is_flat_enough(self) -> bool:
-        return self.latch is None or self.latch.action is not StopAction.FLATTEN or self._flat() is Flat.TRUE
+        if self.latch is None or self.latch.action is not StopAction.FLATTEN:
+            return True
+        flat = self._flat()
+        return flat is Flat.TRUE or (flat is Flat.FALSE and self._sale.is_done(each.symbol for each in self._held()))
 
     def _is_flat(self) -> bool:
         return not self._held()
@@ -244,17 +259,15 @@ class Stop:
         return [each for symbol, each in sorted(positions.items()) if self._desk.is_tradable(symbol)]
 
     def _flat(self) -> Flat:
-        """What an unresolved order may have moved is not known, nor what was missed since the last comparison."""
+        """What an unresolved order may have moved is not known, nor what was missed since the last comparison, nor what
+        an entry that has not ended is buying just now."""
         orders = self._desk.engine.orders.values()
-        if not self._books_agree() or any(order.state is OrderState.UNRESOLVED for order in orders):
+        is_doubtful = any(o.state is OrderState.UNRESOLVED or o.filled_base > o.fills_base for o in orders)
+        if not self._books_agree() or is_doubtful:
             return Flat.UNKNOWN
-        return Flat.TRUE if self._is_flat() else Flat.FALSE
-
-    def _flatten(self, symbols: Collection[str]) -> None:
-        for symbol, position in self._desk.engine.ledger.positions.items():
-            if position.quantity_base > 0 and symbol in symbols and self._desk.is_tradable(symbol):
-                self._sold.add(symbol)
-                self._desk.exit(symbol, FLATTEN)
+        if not self._is_flat():
+            return Flat.FALSE
+        return Flat.UNKNOWN if self._desk.open_orders(entries_only=True) else Flat.TRUE
 
     def _engage(self, decision: Engage, seen_ns: int) -> None:
         latch = Latch(
@@ -266,7 +279,7 @@ class Stop:
             engaged_at=rfc3339(seen_ns),
         )
         self.latch = latch  # from here on nothing adds risk, recorded or not
-        self._touched, self._sold, self._ended = {}, set(), {}
+        self._touched, self._ended, self._sale = {}, {}, Flatten(self._desk)
         if self._write(latch, AuditKind.LATCHED):
             self.latch = latch.model_copy(update={"acknowledged_at": rfc3339(self._clock.now_ns())})
         _log.warning("latched", id=latch.id, source=latch.source, action=latch.action, reason=latch.reason)
@@ -299,6 +312,7 @@ class Stop:
         if self.latch is None:
             return False
         kept = {order.client_order_id: order for order in self._kept()}
+        self._touched |= {order_id: order for order_id, order in kept.items() if order_id not in self._touched}
         results = [describe_kept(order) for order in kept.values()]
         results += [self._result(order) for order_id, order in self._touched.items() if order_id not in kept]
         ledger = self._desk.engine.ledger
@@ -306,10 +320,10 @@ class Stop:
             "orders": results[:MAX_REPORTED_ORDERS],
             # Never less than was reported: after a restart only the orders that are listed are known again.
             "orders_cancelled": max(
-                self.latch.orders_cancelled, sum(result.result == "Cancelled" for result in results)
+                self.latch.orders_cancelled, sum(self._is_cancelled_by_us(result) for result in results)
             ),
             "positions_closed": max(
-                self.latch.positions_closed, sum(not self._desk.is_tradable(symbol) for symbol in self._sold)
+                self.latch.positions_closed, sum(not self._desk.is_tradable(symbol) for symbol in self._sale.asked)
             ),
             "dust": [
                 f"{format_decimal(position.quantity_base)} {symbol.partition('/')[0]}"
@@ -319,6 +333,8 @@ class Stop:
             "positions_left": [
                 f"{format_decimal(each.quantity_base)} {each.symbol}" for each in self._held()[:MAX_REPORTED_POSITIONS]
             ],
+            "given_up": self._sale.given_up[:MAX_REPORTED_POSITIONS],
+            "message": self._release_says or self._sale.message,
             "flat": self._flat(),
             "state": LatchState.STOPPED if done else LatchState.STOPPING,
         }
@@ -345,6 +361,12 @@ class Stop:
         if is_settled and not now.state.is_open:
             self._ended[key] = result
         return result
+
+    def _is_cancelled_by_us(self, result: StoppedOrder) -> bool:
+        """A protective stop that was kept is taken away by others alone: for an exit, or for a better one."""
+        intent = self._touched[result.client_order_id].intent
+        was_kept = intent.purpose is Purpose.PROTECT and self.latch and self.latch.action is not StopAction.FLATTEN
+        return result.result == "Cancelled" and not was_kept
 
     def _write(self, latch: Latch, kind: AuditKind | None) -> bool:
         def write(tx: Transaction) -> None:

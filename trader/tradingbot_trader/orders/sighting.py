@@ -171,8 +171,8 @@ class Sighting:
         raise RuntimeError(f"the trades of {symbol} do not end")
 
     async def read_history(self, symbol: str) -> None:
-        """All that the venue has of a symbol, as at the first look. Whatever own orders it remembers are ours again, with
-        their fills; what other people did before is no news."""
+        """All that the venue has of a symbol, as at the first look. Whatever own orders it remembers are ours again,
+        with their fills; what other people did before is no news."""
         since, listed = "0", set[str]()
         for _ in range(MOST_PAGES):
             page = await self._orders_page(symbol, since)

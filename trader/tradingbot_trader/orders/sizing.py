@@ -74,15 +74,27 @@ class Draft:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How all that is held of a symbol is to be sold."""
+
+    reason: str
+    is_market: bool = False
+    slippage_steps: int = 1
+    """The slippage bound so many times, and never more than the collar: for one that found no buyer before."""
+    is_sliced: bool = False
+    """In orders of at most `maxOrderNotional`."""
+
+
 def size_order(target: Target, seen: Observed, limits: Limits) -> Draft | NoOrder:
     """The next order on the way to the target. `seen` is `RiskEngine.observe` of the same moment."""
     if target.allocation == 0:
-        return size_exit(seen, limits, reason=target.reason, is_market=target.style is Style.MARKET)
+        return size_exit(seen, limits, Exit(target.reason, is_market=target.style is Style.MARKET))
     return size_entry(target, seen, limits)
 
 
-def size_exit(seen: Observed, limits: Limits, *, reason: str, is_market: bool = False) -> Draft | NoOrder:
-    """Sell all that is held and not being sold yet, at once or not at all, at the last price less the slippage.
+def size_exit(seen: Observed, limits: Limits, how: Exit) -> Draft | NoOrder:
+    """Sell what is held and not being sold yet, at once or not at all, at the last price less the slippage.
 
     At market it is counted, and checked, at the far end of the collar: the worst price at which it is still meant.
     """
@@ -91,15 +103,17 @@ def size_exit(seen: Observed, limits: Limits, *, reason: str, is_market: bool = 
     if not seen.price:
         return NoOrder(NoOrderReason.NO_PRICE)
     rules = seen.instrument
-    percent = limits.price_collar_percent if is_market else _slippage_percent(seen, limits)
+    percent = limits.price_collar_percent if how.is_market else _slippage_percent(seen, limits, how.slippage_steps)
     price = rules.round_price_up(seen.price * (ONE - percent / HUNDRED))
     quantity = _tradable(seen.sellable_base, seen)
+    if how.is_sliced:
+        quantity = _slice(quantity, price, limits, seen)
     if quantity <= 0 or quantity < rules.min_quantity_base or quantity * price < rules.min_notional_quote:
         if seen.selling_base > 0:
             return NoOrder(NoOrderReason.EXIT_OPEN)
         return NoOrder(NoOrderReason.DUST, f"{seen.held_base:f} {rules.base} is less than {rules.symbol} can trade")
-    order_type = OrderType.MARKET if is_market else OrderType.LIMIT
-    return Draft(seen.symbol, Side.SELL, Purpose.EXIT, TimeInForce.IOC, quantity, price, reason, order_type)
+    order_type = OrderType.MARKET if how.is_market else OrderType.LIMIT
+    return Draft(seen.symbol, Side.SELL, Purpose.EXIT, TimeInForce.IOC, quantity, price, how.reason, order_type)
 
 
 def size_entry(target: Target, seen: Observed, limits: Limits) -> Draft | NoOrder:
@@ -142,8 +156,8 @@ def entries_to_cancel(target: Target, symbol: str, orders: Iterable[Order]) -> l
     ]
 
 
-def _slippage_percent(seen: Observed, limits: Limits) -> Decimal:
-    return min(seen.costs.slippage_percent, limits.price_collar_percent)
+def _slippage_percent(seen: Observed, limits: Limits, steps: int = 1) -> Decimal:
+    return min(seen.costs.slippage_percent * steps, limits.price_collar_percent)
 
 
 def _time_in_force(target: Target) -> TimeInForce:
@@ -186,6 +200,16 @@ def _tradable(quantity_base: Decimal, seen: Observed) -> Decimal:
     if rules.max_quantity_base is not None:
         quantity_base = min(quantity_base, rules.max_quantity_base)
     return rules.round_quantity_down(max(quantity_base, ZERO))
+
+
+def _slice(quantity_base: Decimal, price: Decimal, limits: Limits, seen: Observed) -> Decimal:
+    """As much of it as one order may be worth; all of it, where the rest would be too small to sell."""
+    rules = seen.instrument
+    part = _tradable(_DOWN.divide(limits.max_order_notional_quote, price), seen)
+    least = min(part, quantity_base - part)
+    if least <= 0 or least < rules.min_quantity_base or least * price < rules.min_notional_quote:
+        return quantity_base
+    return part
 
 
 def _is_large_enough(quantity_base: Decimal, price: Decimal, required_quote: Decimal, seen: Observed) -> bool:
