@@ -90,13 +90,16 @@ class SmallMarket:
         self._steps += 1
         for symbol in self._prices:
             draw = self._random
-            self._prices[symbol] = max(self._prices[symbol] + draw.choice((-30, -8, -2, -1, 0, 1, 2, 8, 30)), 5_000)
+            self._prices[symbol] = self._move(symbol)
             self._ready.append(self._delta(symbol, at_ns))
             buys = draw.random() < 0.5
             price = self._prices[symbol] + (1 if buys else -1)
             quantity = Decimal(draw.randint(1, 400)) / 1000
             trade = Trade(symbol, 0, Decimal(price) / 100, quantity, at_ns, at_ns, buyer_is_maker=not buys)
             self._ready.append(trade)
+
+    def _move(self, symbol: str) -> int:
+        return max(self._prices[symbol] + self._random.choice((-30, -8, -2, -1, 0, 1, 2, 8, 30)), 5_000)
 
     def _levels(self, symbol: str) -> tuple[dict[int, int], dict[int, int]]:
         middle, draw = self._prices[symbol], self._random

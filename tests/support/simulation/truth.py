@@ -69,7 +69,7 @@ class Truth:
     def _check_sells(self, client_id: str) -> None:
         """No more is on sale than is held, and one stop at most protects a position."""
         sells = [order for order in self.open_orders() if not order.side.is_buy]
-        held = self._holdings()
+        held = self.holdings()
         for symbol in {order.symbol for order in sells}:
             on_sale = sum((order.remaining for order in sells if order.symbol == symbol), ZERO)
             if on_sale > held.get(symbol, Holding()).quantity:
@@ -80,13 +80,13 @@ class Truth:
 
     def exposure_quote(self) -> Decimal:
         """Cost of what is held, by average cost, and all that open buys may still cost."""
-        total = sum((holding.cost for holding in self._holdings().values()), ZERO)
+        total = sum((holding.cost for holding in self.holdings().values()), ZERO)
         for order in self.open_orders():
             if order.side.is_buy:
                 total += order.remaining * order.price
         return total
 
-    def _holdings(self) -> dict[str, Holding]:
+    def holdings(self) -> dict[str, Holding]:
         """By the venue's trades alone."""
         held: dict[str, Holding] = {}
         for trade in self.venue.account.trades:

@@ -79,16 +79,24 @@ class Line:
     life: int
     hook: Hook
     is_dead: bool = False
-    ends: list[asyncio.Future[None]] = field(default_factory=list)
+    ends: dict[asyncio.Future[None], str] = field(default_factory=dict)
+    """Of each open stream, and which it is: `account` or `market`."""
 
 
 class Venue:
-    def __init__(self, seed: int, clock: VirtualClock, *, balances: Mapping[str, str]) -> None:
+    def __init__(
+        self, seed: int, clock: VirtualClock, *, balances: Mapping[str, str], market: SmallMarket | None = None
+    ) -> None:
         draw = random.Random(f"tokens {seed}")  # noqa: S311  a simulation
         self.clock = clock
         self.latency_seconds = 0.02
         self.is_cut_off = False
         """A partition between trader and venue."""
+        self.refused_streams: set[str] = set()
+        """`account`, `market`: such a stream cannot be opened now."""
+        self.tells_candles = False
+        """Whether the history is there. Without it no candle is made any more after a stream was lost once; the random
+        worlds are drawn so, and would be others with it."""
         self.sent: list[Sent] = []
         self.on_accepted: Callable[[Sent], None] = lambda _sent: None
         """Told of each order that the venue took."""
@@ -96,7 +104,7 @@ class Venue:
         """Told of each request in the moment in which it leaves the trader."""
         accounts = Accounts(token=lambda: f"{draw.getrandbits(256):064x}")
         self.exchange = Exchange(
-            World(SmallMarket(seed), seed=seed, now_ns=clock.now_ns()),
+            World(market or SmallMarket(seed), seed=seed, now_ns=clock.now_ns()),
             meter=WeightMeter(60_000),
             start=StartPolicy(0, 0),
             log=NoLog(),
@@ -132,11 +140,12 @@ class Venue:
             dues = [self.exchange.next_due_ns(), self.faults.next_due_ns() or now_ns + 10**12]
             await self.clock.sleep(max(min(dues) - now_ns, MS) / 1e9)
 
-    def hang_up(self) -> None:
-        """Every stream dies."""
+    def hang_up(self, stream: str = "") -> None:
+        """Every stream dies, or each of that kind."""
         for line in self._lines:
-            ends, line.ends = line.ends, []
+            ends = [end for end, name in line.ends.items() if stream in ("", name)]
             for end in ends:
+                del line.ends[end]
                 if not end.done():
                     end.set_result(None)
 
@@ -236,10 +245,11 @@ class SimStream:
     async def __call__(self, tap: AccountTap) -> None:
         venue, line, loop = self._venue, self._line, asyncio.get_running_loop()
         await venue.clock.sleep(venue.latency_seconds)
-        if venue.is_cut_off or line.is_dead or venue.exchange.accounts.find_key(venue.key.api_key) is None:
+        is_refused = venue.is_cut_off or line.is_dead or "account" in venue.refused_streams
+        if is_refused or venue.exchange.accounts.find_key(venue.key.api_key) is None:
             raise StreamLost("refused")
         end: asyncio.Future[None] = loop.create_future()
-        line.ends.append(end)
+        line.ends[end] = "account"
 
         def hand_over(event: dict[str, object]) -> None:
             if end.done() or line.is_dead or event["e"] != "executionReport":
@@ -276,9 +286,14 @@ class SimMarketData:
     async def server_time_ns(self) -> int:
         return int((await self._ask("/api/v3/time"))["serverTime"]) * MS
 
-    async def fetch_candles(self, symbol: str, timeframe: Timeframe, *, limit: int) -> tuple[Candle, ...]:  # noqa: ARG002
-        await self._ask("/api/v3/time")
-        return ()
+    async def fetch_candles(self, symbol: str, timeframe: Timeframe, *, limit: int) -> tuple[Candle, ...]:
+        if not self._venue.tells_candles:
+            await self._ask("/api/v3/time")
+            return ()
+        name = binance.venue_symbol(symbol)
+        rows = await self._ask("/api/v3/klines", f"symbol={name}&interval={timeframe.value}&limit={limit + 1}")
+        candles = [_parse_candle(symbol, timeframe, row) for row in rows]
+        return tuple(each for each in candles if each.close_time_ns <= self._venue.clock.now_ns())
 
     async def run(self, symbols: Sequence[str], sink: MarketSink) -> None:
         await self._feed.run(symbols, sink)
@@ -290,20 +305,20 @@ class SimMarketData:
     async def close(self) -> None:
         return
 
-    async def _ask(self, path: str) -> Any:
+    async def _ask(self, path: str, query: str = "") -> Any:
         await self._venue.clock.sleep(self._venue.latency_seconds)
         if self._venue.is_cut_off or self._line.is_dead:
             raise VenueUnavailable("refused", retry_after_seconds=1.0)
-        text = self._venue.call("GET", path).text
+        text = self._venue.call("GET", path, query).text
         await self._venue.clock.sleep(self._venue.latency_seconds)
         return json.loads(text)
 
     async def _connect(self, symbols: Sequence[str], tap: Tap) -> None:
         venue, line = self._venue, self._line
-        if venue.is_cut_off or line.is_dead:
+        if venue.is_cut_off or line.is_dead or "market" in venue.refused_streams:
             raise StreamLost("refused")
         end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line.ends.append(end)
+        line.ends[end] = "market"
         names = {binance.venue_symbol(symbol): symbol for symbol in symbols}
         loop = asyncio.get_running_loop()
 
@@ -327,6 +342,14 @@ class SimMarketData:
         finally:
             for name in streams:
                 venue.exchange.subscriptions.remove(listener, name)
+
+
+def _parse_candle(symbol: str, timeframe: Timeframe, row: Sequence[Any]) -> Candle:
+    opened, high, low, closed, volume = (Decimal(text) for text in row[1:6])
+    return Candle(
+        symbol=symbol, open_time_ns=int(row[0]) * MS, timeframe_ns=timeframe.duration_ns, open=opened, high=high,
+        low=low, close=closed, volume_base=volume, trades=binance.candle_trades(row),
+    )  # fmt: skip
 
 
 def add_rules(venue: Venue, rules: Sequence[Rule]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from support.simulation import strategy
 from support.simulation.crash import Crash, CrashingDisk
-from support.simulation.market import SYMBOLS
+from support.simulation.market import SYMBOLS, SmallMarket
 from support.simulation.plan import Incident, Plan
 from support.simulation.truth import Truth, Violation
 from support.simulation.venue import (
@@ -38,6 +38,7 @@ from tradingbot_trader.metrics import Metrics
 from tradingbot_trader.orders.client_id import hash_bot
 from tradingbot_trader.orders.order import BookName
 from tradingbot_trader.session import Session, Settings
+from tradingbot_trader.strategy.base import Strategy
 from tradingbot_trader.venues.port import Addresses
 
 SETTLE_SECONDS = 900.0
@@ -102,7 +103,7 @@ class World:
         self.plan, self.folder = plan, folder
         self.clock, self.trader_clock = VirtualClock(), VirtualClock()
         self.draw = random.Random(f"world {plan.seed}")  # noqa: S311  a simulation
-        self.venue = Venue(plan.seed, self.clock, balances=BALANCES)
+        self.venue = Venue(plan.seed, self.clock, balances=BALANCES, market=self._build_market())
         self.venue.latency_seconds = plan.latency_seconds
         self.kube = LiveKube(build_live_spec(plan))
         self.kube.permit()
@@ -113,6 +114,7 @@ class World:
         self.venue.on_accepted = self.truth.on_accepted
         self.venue.on_leave = self._check_leave
         self.lives = self.crashes = 0
+        self.session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Event | None = None
         self._crashed = asyncio.Event()
@@ -141,6 +143,14 @@ class World:
                 task.cancel()
             await self._end_life()
             await asyncio.gather(pump, incidents, return_exceptions=True)
+
+    # What another kind of world may have otherwise
+
+    def _build_market(self) -> SmallMarket:
+        return SmallMarket(self.plan.seed)
+
+    def _find_strategy(self, name: str) -> Strategy:
+        return strategy.find(name)
 
     # Lives
 
@@ -181,7 +191,7 @@ class World:
             connect=SimStream(self.venue, self._line),
             random=self.draw.random,
         )
-        session = Session(
+        self.session = session = Session(
             Settings(
                 namespace="desk", name="btc", pod="btc-0", installation="sim", exchange=ExchangeId.BINANCE,
                 network=Network.SANDBOX, book=BookName.LIVE, store=self.store, version="0",
@@ -193,7 +203,7 @@ class World:
             metrics=Metrics(),
             disk=self._disk,
             build_live=live,
-            find_strategy=strategy.find,
+            find_strategy=self._find_strategy,
         )  # fmt: skip
         self._task = asyncio.create_task(session.run(self._stopping), name=f"life {self.lives}")
 
@@ -335,8 +345,10 @@ class World:
         self._grant()
         if self._disk is not None:
             self._disk.is_full = False
-        if self._task is None or self._crashed.is_set() or self._is_over():
-            await self._end_life()
+        self._spoken_before = len(self.kube.statuses)  # what was said before the end of an outage is no answer to it
+        is_ending = self._stopping is not None and self._stopping.is_set()
+        if self._task is None or self._crashed.is_set() or is_ending or self._is_over():
+            await self._end_life(gently=is_ending)
             self._begin_life()
         await self._settle_accounts()
         await self._until_state("Active", SETTLE_SECONDS)
