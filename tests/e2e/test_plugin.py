@@ -105,21 +105,31 @@ def test_gitops_every_100_ms_during_and_after_the_kill_does_not_start_the_bot_ag
         stopped = done.json["bots"][0]["latch"]
         assert stopped["state"] == "Stopped"
 
-        epoch, orders = stack.trader(desk, "btc")["epoch"], stack.trader(desk, "btc")["performance"]["orders"]
-        os.kill(stack.trader_pid(desk, "btc"), signal.SIGKILL)
-        stack.wait("the next run", lambda: stack.trader(desk, "btc")["epoch"] > epoch, seconds=120)
-        synced = count[0]
-        stack.wait("ten more syncs", lambda: count[0] >= synced + 10)
-        assert stack.get("tb", "btc", desk)["spec"]["killSwitch"]["engaged"] is False, "the loop reverts nothing"
-        assert latch(stack, desk)["id"] == stopped["id"]
-        assert latch(stack, desk)["state"] == "Stopped"
-        assert stack.trader(desk, "btc")["performance"]["orders"] == orders
+        orders = stack.trader(desk, "btc")["performance"]["orders"]
+        for restart in (kill_process, replace_pod):
+            epoch = stack.trader(desk, "btc")["epoch"]
+            restart(stack, desk)
+            stack.wait("the next run", lambda epoch=epoch: stack.trader(desk, "btc")["epoch"] > epoch, seconds=120)
+            synced = count[0]
+            stack.wait("ten more syncs", lambda synced=synced: count[0] >= synced + 10)
+            assert stack.get("tb", "btc", desk)["spec"]["killSwitch"]["engaged"] is False, "the loop reverts nothing"
+            assert latch(stack, desk)["id"] == stopped["id"]
+            assert latch(stack, desk)["state"] == "Stopped"
+            assert stack.trader(desk, "btc")["performance"]["orders"] == orders
 
     done = plugin("tradingbot", "rearm", "btc", "-n", desk, "--id", stopped["id"], "--timeout", "120s")
     assert done.code == 0, done.err
     assert latch(stack, desk)["state"] == "Armed"
     halts = json.loads(stack.kubectl("get", "tradinghalts", "-o", "json"))["items"]
     assert [halt for halt in halts if halt["spec"]["namespaces"] == [desk]] == []
+
+
+def kill_process(stack: Stack, desk: str) -> None:
+    os.kill(stack.trader_pid(desk, "btc"), signal.SIGKILL)
+
+
+def replace_pod(stack: Stack, desk: str) -> None:
+    stack.kubectl("-n", desk, "delete", "pod", stack.pods(desk, "btc")[0]["metadata"]["name"], "--wait=false")
 
 
 def test_kill_of_many_status_and_rearm_with_the_operator_dead(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -253,3 +257,31 @@ class Trader:
             "latch": latch,
             "config": {"generation": generation},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process of the plugin that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """Of `kill -o json`, by the bot's name."""
+        return {bot["name"]: bot["outcome"] for bot in self.json["bots"]}
+
+
+def run_plugin(environ: Mapping[str, str], *arguments: str, seconds: float = 300) -> Ended:
+    """The plugin as a process of its own; `environ` names the kubeconfig."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tradingbot_plugin", *arguments],
+        env=dict(environ), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return Ended(done.returncode, done.stdout, done.stderr)

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from tradingbot_sandbox.supervisor.plan import VENUE_BINANCE
-from tradingbot_sandbox.supervisor.process import Child
+from tradingbot_sandbox.supervisor.process import Child, ProcessId
 from tradingbot_sandbox.supervisor.state import StateFolder
 from tradingbot_sandbox.venues.process import VenueProcess
 
@@ -84,6 +84,25 @@ class Stack:
         folder = StateFolder(self.state)
         log = folder.logs / f"{VENUE_BINANCE}.log"
         return VenueProcess(f"127.0.0.1:{folder.ports()[VENUE_BINANCE]}", folder.processes()[VENUE_BINANCE].pid, log)
+
+    @property
+    def api_server(self) -> ProcessId:
+        return StateFolder(self.state).processes()["kube-apiserver"]
+
+    @contextlib.contextmanager
+    def api_server_gone(self, seconds: float) -> Iterator[None]:
+        """For so long it takes connections and answers nobody, which looks to a client like a cut line; then it dies,
+        and the supervisor starts it again with the same data. The body runs within that time."""
+        old = self.api_server
+        back_at = time.monotonic() + seconds
+        os.kill(old.pid, signal.SIGSTOP)
+        try:
+            yield
+            while (left := back_at - time.monotonic()) > 0:
+                time.sleep(left)
+        finally:
+            os.kill(old.pid, signal.SIGKILL)
+        self.wait("another API server", lambda: self.api_server != old and self.kubectl("get", "--raw", "/readyz"))
 
     def put_keys(self, namespace: str, name: str, keys: tuple[str, str]) -> None:
         """Make the Secret, or change what it holds."""
