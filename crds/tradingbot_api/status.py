@@ -352,6 +352,9 @@ class TraderStatus(ApiModel):
     """Name of the pod that writes this."""
     version: Text
     """Version of the trader in that pod."""
+    template: Text = ""
+    """Hash of the pod template that it runs under; empty: it does not tell. A live permit rests on the report of the
+    newest one alone."""
     mode: Mode
     """Which book it trades: Paper or Live."""
     state: TradingState

@@ -22,10 +22,10 @@ import structlog
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from tradingbot_operator import handlers
+from tradingbot_operator import handlers, kinds
 from tradingbot_operator.election import ElectedKubeApi, ElectionRules, Elector, LeaseLost
 from tradingbot_operator.errors import NotConfigured
-from tradingbot_operator.guard import Guard
+from tradingbot_operator.guard import Guard, check_at_start
 from tradingbot_operator.health import Health
 from tradingbot_operator.intake import Intake
 from tradingbot_operator.kube import AioKubeApi, Connect, kubeconfig_connection, service_account_connection
@@ -80,7 +80,7 @@ async def run(settings: Settings) -> None:
     health = Health(watches, lag, limit_seconds, last_sign_at=clock())
     backoff = Backoff(settings.backoff_base_seconds, settings.backoff_max_seconds)
     queue = KeyedQueue(Schedule(backoff), clock=clock, random=random.random)
-    intake = Intake(store, queue, health, metrics, clock=clock)
+    intake = Intake(store, queue, health, metrics, clock=clock, now_ns=time.time_ns)
     release = version("tradingbot-operator")
     api = AioKubeApi(
         connect,
@@ -92,7 +92,11 @@ async def run(settings: Settings) -> None:
     elector = _elector(settings, api, health, instance=instance) if settings.election else None
     may_write = elector.holds if elector is not None else lambda: True
     elected = ElectedKubeApi(api, may_write)
-    guard = Guard(elected, settings.admission_policies)
+    guard = Guard(
+        elected,
+        settings.admission_policies,
+        told=lambda report: metrics.policies_checked(are_in_force=report.is_in_force),
+    )
     reconciler = Reconciler(elected, store, settings.platform, guard, now_ns=time.time_ns, instance=instance)
     metrics.follow(
         queue_depth=lambda: len(queue),
@@ -121,6 +125,7 @@ async def run(settings: Settings) -> None:
     measuring = asyncio.create_task(measure(lag, metrics.lagged, clock=clock), name="lag")
     election = asyncio.create_task(_elect(elector), name="election")
     tasks: list[asyncio.Task[None]] = []
+    checking: asyncio.Task[None] | None = None
     try:
         if elector is not None:
             await _first_of(elector.has_won.wait(), stop.wait(), election)
@@ -132,10 +137,15 @@ async def run(settings: Settings) -> None:
                 for number in range(settings.workers)
             ]
             tasks = [listing, *workers]
+            checking = asyncio.create_task(
+                check_at_start(guard, interval_seconds=settings.resync_interval_seconds), name="guard"
+            )
             # No watch, and so no key, before everything was listed: what is missing until then may only be unseen.
             await _first_of(resync.is_complete.wait(), stop.wait(), election, listing)
             if not stop.is_set():
-                watching = handlers.watch(settings, intake, connect, connections)
+                if resync.sees_halts:
+                    watches.expect(kinds.HALT)
+                watching = handlers.watch(settings, intake, connect, connections, sees_halts=resync.sees_halts)
                 await _first_of(watching, election, *tasks)
     finally:
         _stop_on_signal()  # kopf had taken the signals
@@ -143,7 +153,7 @@ async def run(settings: Settings) -> None:
         log.info("ending", grace_seconds=grace_seconds)
         queue.close()
         await _end(tasks, grace_seconds=grace_seconds)
-        await _cancel(measuring, election)
+        await _cancel(measuring, election, *([checking] if checking is not None else []))
         if elector is not None:
             await elector.release()  # after the last write
         await server.stop()

@@ -29,6 +29,14 @@ log = structlog.get_logger(__name__)
 _JITTER = 0.2
 """A standby waits up to so much longer between two looks, so that two of them do not always meet."""
 
+_HINT_AFTER = 3
+"""Looks in a row without an answer: one or two are an API server that starts anew."""
+_SILENCE_HINT = (
+    "if the API server is up, a NetworkPolicy is the usual cause: the chart's "
+    "networkPolicy.apiServer.ports must have the port on which the API server itself listens "
+    "(kubectl get endpointslices -n default)"
+)
+
 
 class LeaseLost(OperatorError):  # noqa: N818  named by consequence (STYLE)
     """Somebody else may lead now: the process has to end."""
@@ -47,6 +55,11 @@ class LeaseApi(Protocol):
 
     async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Conflict when it is not as `manifest` was read."""
+
+
+def _is_silence(error: Exception) -> bool:
+    """No answer at all, neither a good nor a bad one."""
+    return isinstance(error, TimeoutError) or (isinstance(error, ApiError) and error.status == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +187,16 @@ class Elector:
             log.info("lease given back")
 
     async def _acquire(self) -> None:
+        silent = 0
         while True:
             try:
                 async with asyncio.timeout(self._rules.renew_deadline_seconds):
                     if await self._look():
                         return
             except (ApiError, TimeoutError) as error:
-                log.warning("lease not read", error=str(error) or "no answer in time")
+                silent = silent + 1 if _is_silence(error) else 0
+                hint = {"hint": _SILENCE_HINT} if silent >= _HINT_AFTER else {}
+                log.warning("lease not read", error=str(error) or "no answer in time", **hint)
             await asyncio.sleep(self._rules.retry_seconds * (1.0 + _JITTER * self._random()))
 
     async def _look(self) -> bool:

@@ -7,7 +7,9 @@ minute ago proves nothing now. A check is three dry runs and two reads for each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
 
 from tradingbot_operator.errors import ApiError, Refused
 from tradingbot_operator.kube import KubeApi
@@ -25,10 +27,20 @@ from tradingbot_operator.plan.guard import (
     judge_unanswered,
 )
 
+log = structlog.get_logger(__name__)
+
 
 class Guard:
-    def __init__(self, api: KubeApi, expected: Mapping[str, str] | None = None) -> None:
-        """`expected`: digest of each policy with its binding, by name, as the chart says; without any: not in force."""
+    def __init__(
+        self,
+        api: KubeApi,
+        expected: Mapping[str, str] | None = None,
+        *,
+        told: Callable[[GuardReport], None] = lambda _: None,
+    ) -> None:
+        """`expected`: digest of each policy with its binding, by name, as the chart says; without any: not in force.
+        `told`: each answer."""
+        self._told = told
         self._api = api
         self._expected = dict(expected or {})
 
@@ -44,7 +56,9 @@ class Guard:
 
     async def _gather(self, *findings: Awaitable[str]) -> GuardReport:
         found = await asyncio.gather(*findings)
-        return GuardReport((*find_absent(self._expected), *dict.fromkeys(each for each in found if each)))
+        report = GuardReport((*find_absent(self._expected), *dict.fromkeys(each for each in found if each)))
+        self._told(report)
+        return report
 
     def _reads(self) -> list[Awaitable[str]]:
         return [self._read(name, digest) for name, digest in self._expected.items()]
@@ -64,3 +78,14 @@ class Guard:
         except ApiError as error:
             return judge_unanswered(policy, error.message)
         return judge_objects(policy, digest, found, binding)
+
+
+async def check_at_start(guard: Guard, *, interval_seconds: float) -> None:
+    """Until they are there and unchanged, once. Nothing waits for it: each live permit asks for itself."""
+    before: tuple[str, ...] | None = None
+    while not (report := await guard.check_installed()).is_in_force:
+        if report.missing != before:
+            log.error("admission policies are not in force: no new live permit", missing=list(report.missing))
+        before = report.missing
+        await asyncio.sleep(interval_seconds)
+    log.info("admission policies are there and unchanged")

@@ -30,10 +30,13 @@ IDENTITY = "tradingbot-operator"
 Handler = Callable[..., Awaitable[None]]
 
 
-def build_registry(intake: Intake, connect: Connect, connections: WatchConnections) -> kopf.OperatorRegistry:
+def build_registry(
+    intake: Intake, connect: Connect, connections: WatchConnections, *, sees_halts: bool
+) -> kopf.OperatorRegistry:
+    """`sees_halts`: they may be listed. kopf takes a 403 of a watch for fatal, which would end the process."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(_login_handler(connect, connections))
-    for kind in kinds.WATCHED:
+    for kind in (*kinds.WATCHED, *((kinds.HALT,) if sees_halts else ())):
         place = {"group": kind.group, "version": kind.version, "plural": kind.plural}
         kopf.on.event(**place, id=kind.plural, registry=registry)(_event_handler(intake, kind))
     return registry
@@ -79,10 +82,12 @@ def _only(kind: Kind) -> Callable[[Any], bool]:
     return lambda resource: (resource.group, resource.plural) == (kind.group, kind.plural)
 
 
-async def watch(settings: Settings, intake: Intake, connect: Connect, connections: WatchConnections) -> None:
+async def watch(
+    settings: Settings, intake: Intake, connect: Connect, connections: WatchConnections, *, sees_halts: bool
+) -> None:
     """Until SIGTERM or SIGINT, which kopf takes while it runs."""
     await kopf.operator(
-        registry=build_registry(intake, connect, connections),
+        registry=build_registry(intake, connect, connections, sees_halts=sees_halts),
         settings=build_kopf_settings(settings),
         clusterwide=not settings.namespaces,
         namespaces=list(settings.namespaces),

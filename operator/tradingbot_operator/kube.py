@@ -10,6 +10,7 @@ What the operator may do (the chart's role lists the same; each verb with its us
 | tradingbot.dev            | tradingbots                                      | get list watch patch     | reconcile; `get` after a conflict; these three are granted on to each trader for its own bot; `patch` for our finalizer alone (an admission policy refuses the rest)
 | tradingbot.dev            | tradingbots/status                               | get patch                | write our part; `get` is only granted on
 | tradingbot.dev            | tradingbots/finalizers                           | update                   | owner references that block deletion, where the cluster checks them (OpenShift)
+| tradingbot.dev            | tradinghalts                                     | list watch               | latch a bot that no trader runs for; by this role in cluster-wide installations alone, else by the chart's role `...:halts`, which every service account has
 | ""                        | serviceaccounts, services, persistentvolumeclaims| get list watch create patch | children; an apply of what is not there needs `create`
 | apps                      | deployments                                      | get list watch create patch | child
 | rbac.authorization.k8s.io | roles                                            | get list watch create patch | child
@@ -64,7 +65,7 @@ class KubeApi(Protocol):
     """What the operator asks of the API server. Each call raises an ApiError when it does not succeed."""
 
     async def list(self, kind: Kind, namespace: str | None) -> Listing | None:
-        """All bots, or all children that carry our label, of one namespace or of all.
+        """All bots, all halts (of the cluster), or all children that carry our label, of one namespace or of all.
 
         None: the API server does not have this kind, which is one of the optional.
         """
@@ -186,7 +187,7 @@ class AioKubeApi:
         await self._client.close()
 
     async def list(self, kind: Kind, namespace: str | None) -> Listing | None:
-        query = {"limit": str(_PAGE)} | ({} if kind == kinds.BOT else {"labelSelector": CHILD_SELECTOR})
+        query = {"limit": str(_PAGE)} | ({} if kind in (kinds.BOT, kinds.HALT) else {"labelSelector": CHILD_SELECTOR})
         items: list[Manifest] = []
         while True:
             try:

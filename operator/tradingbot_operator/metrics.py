@@ -71,6 +71,16 @@ class Metrics:
             "When all bots and children were last listed",
             registry=self.registry,
         )
+        self._sees_halts = Gauge(
+            "tradingbot_operator_halts_seen",
+            "1: TradingHalts could be listed; 0: a bot without a trader is not latched by them",
+            registry=self.registry,
+        )
+        self._policies = Gauge(
+            "tradingbot_operator_policies_in_force",
+            "1: the chart's admission policies were in force when they were last checked; 0: no new live permit",
+            registry=self.registry,
+        )
         self._loop_lag = Histogram(
             "tradingbot_operator_event_loop_lag_seconds",
             "How late the event loop came to what was due, sampled four times a second",
@@ -105,6 +115,12 @@ class Metrics:
 
     def watched(self, resource: str) -> None:
         self._watch_events.labels(resource).inc()
+
+    def halts_seen(self, *, is_seen: bool) -> None:
+        self._sees_halts.set(float(is_seen))
+
+    def policies_checked(self, *, are_in_force: bool) -> None:
+        self._policies.set(float(are_in_force))
 
     def missed(self, resource: str) -> None:
         self._watch_missed.labels(resource).inc()

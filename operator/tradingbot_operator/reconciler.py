@@ -63,8 +63,21 @@ class Reconciler:
         bot = self._store.bot(key)
         if bot is None:
             self._generations.pop(key, None)
+            self._store.heard(key, self._store.asked(key))
             return None
-        seen = Observation(bot, self._store.children(key), generation_age_ns=self._generation_age_ns(key, bot))
+        asked = self._store.asked(key)
+        seen = Observation(
+            bot,
+            self._store.children(key),
+            generation_age_ns=self._generation_age_ns(key, bot),
+            halts=self._store.halts(),
+            asked=asked,
+        )
+        again_in_seconds = await self._reconcile(key, bot, seen)
+        self._store.heard(key, asked)  # what failed before this raises, and is done again with them
+        return again_in_seconds
+
+    async def _reconcile(self, key: Key, bot: Manifest, seen: Observation) -> float | None:
         observation = await self._confirm(key, seen)
         observation = await self._ask_store(key, observation)
         todo = self._plan(observation)

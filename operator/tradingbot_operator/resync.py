@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from tradingbot_operator import kinds
-from tradingbot_operator.errors import ApiError
+from tradingbot_operator.errors import ApiError, Refused
 from tradingbot_operator.health import Health
 from tradingbot_operator.intake import Intake
 from tradingbot_operator.kube import KubeApi
@@ -55,6 +55,8 @@ class Resync:
         self._random = random
         self._reopen_watches = reopen_watches
         self._failures = 0
+        self.sees_halts = False
+        """The API server let us list the halts: an older role does not."""
         self.is_complete = asyncio.Event()
         """Everything was listed once: until then what is missing may only be unseen."""
 
@@ -104,7 +106,30 @@ class Resync:
                 news = self._store.replace(kind, listing.items, version=listing.version, namespace=namespace)
                 if self.is_complete.is_set():  # until then everything is news, and no watch is open
                     self._intake.see_list(kind, news, namespace=namespace)
+        await self._list_halts()
         self._health.saw_list(self._clock())
         self._metrics.listed(self._wall_clock())
         self.is_complete.set()
         self._intake.see_all()
+
+    async def _list_halts(self) -> None:
+        """Of the whole cluster, whichever namespaces we serve. Without the right to it all else goes on."""
+        try:
+            listing = await self._api.list(kinds.HALT, None)
+        except Refused as error:
+            if self.sees_halts or not self.is_complete.is_set():
+                log.error(
+                    "halts not seen: a halt that comes and goes while a bot has no trader latches nobody",
+                    error=str(error),
+                    hint="give the operator list and watch on tradinghalts (the chart's role does), and restart it",
+                )
+            self.sees_halts = False
+            self._metrics.halts_seen(is_seen=False)
+            return
+        self.sees_halts = True
+        self._metrics.halts_seen(is_seen=True)
+        if listing is None:
+            return
+        news = self._store.replace(kinds.HALT, listing.items, version=listing.version, namespace=None)
+        if self.is_complete.is_set():
+            self._intake.see_list(kinds.HALT, news, namespace=None)

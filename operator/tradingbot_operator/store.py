@@ -42,9 +42,11 @@ class _Shelf:
 
 class Store:
     def __init__(self) -> None:
-        self._shelves = {kind: _Shelf({}, {}, {}) for kind in (kinds.BOT, *kinds.CHILDREN)}
+        self._shelves = {kind: _Shelf({}, {}, {}) for kind in (kinds.BOT, kinds.HALT, *kinds.CHILDREN)}
         self._unknown = set(kinds.OPTIONAL)
         """Kinds that the API server does not have, as far as the last list shows."""
+        self._asked: dict[Key, dict[str, Manifest]] = {}
+        """Halts that have matched a bot, by name, until that bot was reconciled with them: they may be gone by then."""
 
     def put(self, kind: Kind, manifest: Manifest) -> bool:
         """Whether it is news."""
@@ -100,6 +102,32 @@ class Store:
         place = (key.namespace, child_name(key.name))
         return {kind: self._shelves[kind].seen.get(place) for kind in kinds.CHILDREN if kind not in self._unknown}
 
+    def is_news(self, kind: Kind, manifest: Manifest) -> bool:
+        """Whether that version, there or gone, is newer than all that was seen of it."""
+        version = resource_version_of(manifest)
+        return not version or version > _known_version(self._shelves[kind], _place(manifest))
+
+    def halts(self) -> tuple[Manifest, ...]:
+        return tuple(self._shelves[kinds.HALT].seen.values())
+
+    def halt(self, name: str) -> Manifest | None:
+        return self._shelves[kinds.HALT].seen.get(("", name))
+
+    def ask(self, key: Key, halt: Manifest) -> None:
+        self._asked.setdefault(key, {})[name_of(halt)] = halt
+
+    def asked(self, key: Key) -> tuple[Manifest, ...]:
+        return tuple(self._asked.get(key, {}).values())
+
+    def heard(self, key: Key, halts: Iterable[Manifest]) -> None:
+        """The bot was reconciled with these, which have not asked anew since."""
+        asked = self._asked.get(key, {})
+        for halt in halts:
+            if asked.get(name_of(halt)) is halt:
+                del asked[name_of(halt)]
+        if not asked:
+            self._asked.pop(key, None)
+
     def bots_of_account(self, fingerprint: str) -> list[Manifest]:
         """Those that trade that account of the venue, or are permitted to; none for an empty fingerprint."""
         bots = self._shelves[kinds.BOT].seen.values()
@@ -114,9 +142,11 @@ class Store:
 
 
 def bot_key(kind: Kind, manifest: Manifest) -> Key | None:
-    """Which bot an object is about; None for a child that does not say."""
+    """Which bot an object is about; None for a halt, and for a child that does not say."""
     if kind == kinds.BOT:
         return Key(*_place(manifest))
+    if kind == kinds.HALT:
+        return None  # it is about many
     bot = text(mapping(manifest, "metadata", "labels"), BOT_LABEL)
     return Key(namespace_of(manifest), bot) if bot else None
 

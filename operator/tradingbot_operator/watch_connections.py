@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import ssl
 import weakref
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,13 +18,10 @@ from tradingbot_operator import kinds
 from tradingbot_operator.kube import Connection
 from tradingbot_operator.watches import Watches, WatchId
 
-Opened = Callable[[WatchId], None]
-
 
 class WatchConnections:
     def __init__(self, watches: Watches) -> None:
-        self._opened = watches.opened
-        self._paths = {_path(watch_id): watch_id for watch_id in watches.ids}
+        self._watches = watches
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def open_session(self, connection: Connection) -> aiohttp.ClientSession:
@@ -60,12 +56,15 @@ class WatchConnections:
         self, _: aiohttp.ClientSession, __: SimpleNamespace, params: aiohttp.TraceRequestEndParams
     ) -> None:
         is_watch = params.response.status == 200 and "watch" in params.url.query
-        if is_watch and (found := self._paths.get(params.url.path)):
-            self._opened(found)
+        if not is_watch:
+            return
+        found = next((each for each in self._watches.ids if _path(each) == params.url.path), None)
+        if found is not None:
+            self._watches.opened(found)
 
 
 def _path(watch_id: WatchId) -> str:
-    (kind,) = (kind for kind in kinds.WATCHED if kind.plural == watch_id.plural)
+    (kind,) = (kind for kind in (*kinds.WATCHED, kinds.HALT) if kind.plural == watch_id.plural)
     root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
     return f"{root}/namespaces/{watch_id.namespace}/{kind.plural}" if watch_id.namespace else f"{root}/{kind.plural}"
 

@@ -65,6 +65,10 @@ class Watches:
     def ids(self) -> Iterable[WatchId]:
         return self._watches.keys()
 
+    def expect(self, kind: Kind) -> None:
+        """That kind, of the whole cluster, is watched as well."""
+        self._watches[WatchId(kind.plural, "")] = _Watch()
+
     def opened(self, watch_id: WatchId) -> None:
         """The API server has begun to answer it, for the first time or anew."""
         watch = self._watches[watch_id]
@@ -137,4 +141,5 @@ class Watches:
 
     def _find(self, kind: Kind, namespace: str) -> _Watch | None:
         """None for a kind that is only listed."""
-        return self._watches.get(WatchId(kind.plural, "" if self._is_everywhere else namespace))
+        is_of_cluster = self._is_everywhere or kind == kinds.HALT
+        return self._watches.get(WatchId(kind.plural, "" if is_of_cluster else namespace))

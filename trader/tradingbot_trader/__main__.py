@@ -97,6 +97,7 @@ def run(
         namespace=namespace,
         name=name,
         pod=os.environ.get("POD_NAME") or f"{name}-{os.getpid()}",
+        template=os.environ.get("POD_TEMPLATE", ""),
         installation=installation,
         exchange=ExchangeId(exchange),
         network=Network(network),

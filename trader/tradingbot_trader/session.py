@@ -66,6 +66,8 @@ class Settings:
     book: BookName
     store: Path
     version: str
+    template: str = ""
+    """Hash of the pod template, as the operator tells it; empty outside of its pods."""
 
 
 class Session:
@@ -296,6 +298,7 @@ class Session:
             uid=uid,
             pod=settings.pod,
             version=settings.version,
+            template=settings.template,
             mode=MODES[settings.book],
             started_ns=self._started_ns,
         )

@@ -47,6 +47,7 @@ class Self:
     version: str
     mode: Mode
     started_ns: int
+    template: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,7 @@ def build_idle(who: Self, config: ConfigReport, latch: Latch | None, *, now_ns: 
         uid=who.uid,
         pod=who.pod,
         version=who.version,
+        template=who.template,
         mode=who.mode,
         state=TradingState.HALTED,
         state_reasons=[config.reason],
@@ -138,6 +140,7 @@ def build_status(
         uid=who.uid,
         pod=who.pod,
         version=who.version,
+        template=who.template,
         mode=who.mode,
         state=verdict.state,
         state_reasons=[cause.value for cause in verdict.causes],

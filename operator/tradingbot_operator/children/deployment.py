@@ -31,7 +31,8 @@ KEYS_MODE = 0o440
 TMP_PATH = "/tmp"  # noqa: S108  a volume of its own, because the root file system is read-only
 NONROOT_ID = 65532
 TEMPLATE_HASH = "tradingbot.dev/template-hash"
-"""Annotation of the Deployment: the pod template that it was made with; another one is known before it is applied."""
+"""Annotation of the Deployment and of its pods: the pod template that they were made with. Another one is known before
+it is applied, and the trader tells the one that it runs under."""
 GRACE_SECONDS = 60
 """Time to cancel resting entries and to close the store."""
 
@@ -55,9 +56,11 @@ def build_deployment(
     bot: BotRef, platform: Platform, *, pod: PodPlan, addresses: Addresses | None, suspended: bool
 ) -> Manifest:
     """`addresses` for test venues alone; Mainnet's stand in the trader's code."""
-    template = {"metadata": {"labels": child_labels(bot.name)}, "spec": _pod(bot, platform, pod, addresses)}
+    labels, spec = child_labels(bot.name), _pod(bot, platform, pod, addresses)
+    hashed = {TEMPLATE_HASH: _hash({"metadata": {"labels": labels}, "spec": spec})}
+    template = {"metadata": {"labels": labels, "annotations": hashed}, "spec": spec}
     manifest = build_object(DEPLOYMENT, bot)
-    manifest["metadata"]["annotations"] = {TEMPLATE_HASH: _hash(template)}
+    manifest["metadata"]["annotations"] = dict(hashed)
     return manifest | {
         "spec": {
             "replicas": 0 if suspended else 1,
@@ -134,6 +137,7 @@ def _container(bot: BotRef, platform: Platform, pod: PodPlan, addresses: Address
             _from_pod("POD_IP", "status.podIP"),
             _from_pod("POD_NAME", "metadata.name"),
             _from_pod("POD_NAMESPACE", "metadata.namespace"),
+            _from_pod("POD_TEMPLATE", f"metadata.annotations['{TEMPLATE_HASH}']"),
             {"name": "TZ", "value": "UTC"},
         ],
         "ports": [{"name": HTTP_PORT_NAME, "containerPort": HTTP_PORT, "protocol": "TCP"}],

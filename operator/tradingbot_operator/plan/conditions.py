@@ -311,7 +311,8 @@ def _judge_halted(situation: Situation) -> Finding:
         proof = "The trader has done what its action asks for; status.trader.latch is the proof"
     else:
         proof = "The trader lets no new risk out, and is still at work; status.trader.latch says how far it is"
-    release = f"To release it, set spec.killSwitch.engaged to false and spec.killSwitch.rearm to {latch.id}"
+    off = f"delete {latch.source}, " if latch.source.startswith("TradingHalt/") else ""
+    release = f"To release it, {off}set spec.killSwitch.engaged to false and spec.killSwitch.rearm to {latch.id}"
     return Finding(True, Reason.LATCHED, f"Stopped by {who}. {proof}. {release}.")
 
 

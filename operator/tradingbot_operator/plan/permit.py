@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from tradingbot_api.conditions import Reason
 from tradingbot_api.spec import Mode
 from tradingbot_api.status import Permit
+from tradingbot_operator.children.deployment import template_hash
 from tradingbot_operator.manifest import Manifest, number
 from tradingbot_operator.plan.book import BookDecision
 from tradingbot_operator.plan.credentials import CredentialsVerdict
 from tradingbot_operator.plan.guard import GuardReport
+from tradingbot_operator.plan.trader import FRESH_NS, Availability, available_since_ns
 from tradingbot_operator.plan.view import BotView
 from tradingbot_operator.timestamps import format_time
 
@@ -60,7 +62,8 @@ def decide_permit(
 ) -> PermitDecision:
     """Paper at the asked stage at once. Live at the asked stage, on networks that ask for no gates.
 
-    `is_settled`: the last report is fresh, and of the pod that is meant to run (see `is_rolled_out`). `clearance`: None
+    `is_settled`: the last report is fresh, and of the pod that is meant to run (see `is_rolled_out`,
+    `speaks_for_template`). `clearance`: None
     until it was asked for.
     """
     if book.permitted is None or not _may_hold(view, book.permitted):
@@ -168,6 +171,20 @@ def is_rolled_out(deployment: Manifest | None) -> bool:
         and number(deployment, "status", "replicas") == 1
         and number(deployment, "status", "updatedReplicas") == 1
     )
+
+
+def speaks_for_template(view: BotView, availability: Availability, deployment: Manifest | None) -> bool:
+    """Whether the last report is fresh, and of a pod of the newest template.
+
+    A trader that does not tell its template yet is believed later: what it writes so long after its pod became
+    available that no report of the pod before could still be fresh (`Recreate` ends that one first).
+    """
+    if not availability.reports or view.trader is None:
+        return False
+    if view.trader.template:
+        return view.trader.template == template_hash(deployment)
+    since_ns = available_since_ns(deployment)
+    return since_ns > 0 and (view.trader.heartbeat_ns or 0) >= since_ns + FRESH_NS
 
 
 def _may_hold(view: BotView, mode: Mode) -> bool:

@@ -20,8 +20,9 @@ from tradingbot_operator.plan.credentials import judge_credentials
 from tradingbot_operator.plan.departure import decide_departure
 from tradingbot_operator.plan.drift import stamp
 from tradingbot_operator.plan.events import EventNote, plan_events
+from tradingbot_operator.plan.halts import StopRequest, read_halt, read_halts
 from tradingbot_operator.plan.latch import decide_latch, is_set
-from tradingbot_operator.plan.permit import Clearance, decide_permit, is_rolled_out
+from tradingbot_operator.plan.permit import Clearance, decide_permit, is_rolled_out, speaks_for_template
 from tradingbot_operator.plan.rollout import judge_rollout, keep_template
 from tradingbot_operator.plan.trader import Availability, judge_trader
 from tradingbot_operator.plan.view import BotView, read_bot
@@ -51,6 +52,10 @@ class Observation:
     """What External Secrets said last about the bot's ExternalSecret, in an event: only there is the key's name."""
     generation_age_ns: int | None = None
     """For how long we have known this generation of the spec; None: it does not matter."""
+    halts: tuple[Manifest, ...] = ()
+    """All halts of the cluster that are there now."""
+    asked: tuple[Manifest, ...] = ()
+    """Halts that have matched this bot since it was looked at last, and had not expired then; they may be gone."""
     clearance: Clearance | None = None
     """Asked for when a plan `asks_clearance`, and for that very attempt alone."""
 
@@ -113,7 +118,7 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
         departure = replace(departure, finalizer=view.on_delete is not DeleteAction.HOLD)  # it runs on
     if running is not None and running.book is not book.permitted and (not is_replaced or observation.refusals):
         book = replace(book, permitted=None)  # what stands in the way of the other pod keeps this one running
-    is_settled = availability.reports and not is_replaced and is_rolled_out(deployment)
+    is_settled = not is_replaced and is_rolled_out(deployment) and speaks_for_template(view, availability, deployment)
     permit = decide_permit(
         view,
         book,
@@ -130,7 +135,9 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
         availability=availability,
         book=book,
         permit=permit,
-        latch=decide_latch(view, trader_obeys=_obeys(view, availability), now_ns=now_ns),
+        latch=decide_latch(
+            view, _read_halts(observation, now_ns), trader_obeys=_obeys(view, availability), now_ns=now_ns
+        ),
         credentials=credentials,
         departure=departure,
         waiting=waiting or book.waiting,
@@ -150,6 +157,11 @@ def plan(observation: Observation, platform: Platform, now_ns: int) -> Plan:
         asks_clearance=situation.permit.asks_clearance,
         requeue_after_seconds=_requeue(situation, workload.deletes, now_ns),
     )
+
+
+def _read_halts(observation: Observation, now_ns: int) -> tuple[StopRequest, ...]:
+    there = read_halts(observation.bot, observation.halts, now_ns)
+    return (*there, *(read_halt(halt) for halt in observation.asked))
 
 
 def _patience_ns(situation: Situation, age_ns: int | None) -> int:

@@ -42,7 +42,7 @@ def judge_trader(view: BotView, deployment: Manifest | None, now_ns: int) -> Ava
         return Availability(False, Reason.UNAVAILABLE, _explain(view, deployment), reports, recheck_at_ns)
     if reports:
         return Availability(True, Reason.AVAILABLE, "The trader is up and reports.", reports, recheck_at_ns)
-    silent_at_ns = _available_since_ns(deployment) + FRESH_NS
+    silent_at_ns = available_since_ns(deployment) + FRESH_NS
     if now_ns < silent_at_ns:
         return Availability(False, Reason.UNAVAILABLE, _starting(view), reports, silent_at_ns)
     last = "never" if heartbeat_ns is None else f"not since {text(view.status, 'trader', 'heartbeatAt')}"
@@ -72,7 +72,8 @@ def _stable(message: str, deployment: str) -> str:
     return re.sub(rf"{re.escape(deployment)}-[a-z0-9]+-[a-z0-9]+", f"{deployment}-...", message)
 
 
-def _available_since_ns(deployment: Manifest | None) -> int:
+def available_since_ns(deployment: Manifest | None) -> int:
+    """0: never, or not told."""
     return parse_time_ns(_condition(deployment, "Available").get("lastTransitionTime")) or 0
 
 

@@ -68,6 +68,8 @@ class TraderReport:
     """How far it is with what has to be done before its pod goes; None: it has not seen that anybody asks for it."""
     left_behind: tuple[str, ...]
     """What the live book still holds, of a paper trader."""
+    template: str
+    """Hash of the pod template that its pod was made with; empty: it does not tell."""
     account: str
     """Fingerprint of the venue's account; empty: not told."""
 
@@ -198,6 +200,7 @@ def _read_trader(part: Mapping[str, Any], uid: str) -> TraderReport | None:
         last_reconciliation=_read_part(ReconciliationReport, part, "reconciliation"),
         drain=_read_part(DrainReport, part, "drain"),
         left_behind=tuple(each for each in sequence(part, "leftBehind") if isinstance(each, str)),
+        template=text(part, "template"),
         account=text(part, "account", "fingerprint"),
     )
 

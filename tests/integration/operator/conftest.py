@@ -59,7 +59,8 @@ RULES: list[Raw] = [
     {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "list"]},
 ]
 CLUSTER_RULES: list[Raw] = [
-    {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["list", "watch"]}
+    {"apiGroups": ["tradingbot.dev"], "resources": ["tradinghalts"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"], "verbs": ["list", "watch"]},
 ]
 
 PATHS = {
@@ -171,7 +172,9 @@ class Desk:
             "reason": "Accepted",
             "digest": bot.get("status", {}).get("permit", {}).get("digest", ""),
         } | more.pop("config", {})
+        deployment = self.get("Deployment", f"{name}-trader") or {"metadata": {}}
         trader = {
+            "template": deployment["metadata"].get("annotations", {}).get("tradingbot.dev/template-hash", ""),
             "uid": bot["metadata"]["uid"],
             "pod": "btc-trader-1",
             "version": "0.1.0",

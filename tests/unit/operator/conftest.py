@@ -14,6 +14,7 @@ from support.changes import changed
 from tradingbot_api.labels import FINALIZER
 from tradingbot_api.spec import ExchangeId, Network
 from tradingbot_operator import kinds
+from tradingbot_operator.children.deployment import TEMPLATE_HASH
 from tradingbot_operator.children.platform import Addresses, Platform
 from tradingbot_operator.plan.guard import GuardReport
 from tradingbot_operator.plan.permit import Clearance
@@ -105,7 +106,9 @@ def as_stored(kind: kinds.Kind, manifest: Raw, before: Raw | None) -> Raw:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             pod["containers"][0][probe] |= {"successThreshold": 1}
             pod["containers"][0][probe]["httpGet"] |= {"scheme": "HTTP"}
-        for variable in pod["containers"][0]["env"][:3]:
+        for variable in pod["containers"][0]["env"]:
+            if "valueFrom" not in variable:
+                continue
             variable["valueFrom"]["fieldRef"]["apiVersion"] = "v1"
     if kind == kinds.SERVICE:
         stored["spec"] |= {"type": "ClusterIP", "sessionAffinity": "None", "clusterIPs": ["None"]}
@@ -138,13 +141,18 @@ class Cluster:
     """Of the optional kinds those that are given: the API server has no others."""
     writes: int = 0
     clearance: Clearance = _CLEAR
+    halts: list[Raw] = field(default_factory=list)
+    asked: list[Raw] = field(default_factory=list)
+    """Halts that have matched the bot since its last plan; a test takes them away."""
+    pod_template: str = ""
+    """Of the pod that is up, and told by its trader; empty: an older trader."""
 
     def __post_init__(self) -> None:
         self.children = dict.fromkeys(kinds.BUILT_IN) | self.children
 
     def plan(self) -> Plan:
         """As the reconciler asks: with a clearance where one is wanted."""
-        observation = Observation(self.bot, self.children)
+        observation = Observation(self.bot, self.children, halts=tuple(self.halts), asked=tuple(self.asked))
         todo = plan(observation, self.platform, self.now_ns)
         if not todo.asks_clearance:
             return todo
@@ -194,6 +202,7 @@ class Cluster:
         if digest is None:
             digest = (self.status.get("permit") or {}).get("digest", "")
         report.setdefault("at_ns", self.now_ns)
+        report.setdefault("template", self.pod_template)
         report.setdefault("generation", self.bot["metadata"]["generation"])
         self.bot.setdefault("status", {})["trader"] = build_report(digest=digest, **report)
         return self
@@ -254,6 +263,7 @@ class Cluster:
     def make_available(self) -> Cluster:
         deployment = self.children[kinds.DEPLOYMENT]
         assert deployment is not None
+        self.pod_template = deployment["spec"]["template"]["metadata"]["annotations"][TEMPLATE_HASH]
         deployment["status"] = {
             "observedGeneration": deployment["metadata"]["generation"],
             "replicas": 1,

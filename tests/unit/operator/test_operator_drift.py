@@ -89,7 +89,7 @@ SPOILED: list[tuple[str, kinds.Kind, Spoil]] = [
     ("image", kinds.DEPLOYMENT, lambda child: container(child).update(image="evil")),
     ("argument more", kinds.DEPLOYMENT, lambda child: container(child)["args"].append("--verbose")),
     ("argument changed", kinds.DEPLOYMENT, lambda child: container(child)["args"].__setitem__(1, "--namespace=x")),
-    ("environment", kinds.DEPLOYMENT, lambda child: container(child)["env"][3].update(value="CET")),
+    ("environment", kinds.DEPLOYMENT, lambda child: container(child)["env"][4].update(value="CET")),
     ("privilege", kinds.DEPLOYMENT,
         lambda child: container(child)["securityContext"].update(allowPrivilegeEscalation=True)),
     ("capability", kinds.DEPLOYMENT, lambda child: container(child)["securityContext"]["capabilities"].update(drop=[])),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +63,8 @@ class Line:
     def __init__(self, server: LeaseServer) -> None:
         self.server = server
         self.fate: Callable[[], str] = lambda: ""
-        """"": at once. "refuse": an error. "hang": no answer, ever. "lose": done, and no answer."""
+        """"": at once. "refuse": no connection. "no": an answer, which is no. "hang": no answer,
+        ever. "lose": done, and no answer."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Raw | None:
         assert (kind, namespace, name) == (kinds.LEASE, "system", "operator")
@@ -90,6 +92,8 @@ class Line:
         fate = self.fate()
         if fate == "refuse":
             raise Transient("leases", "no answer")
+        if fate == "no":
+            raise Refused("leases", "forbidden", status=403)
         if fate == "hang":
             await asyncio.Event().wait()
         return fate == "lose"
@@ -320,6 +324,21 @@ def test_standby_outlives_an_api_server_that_refuses_or_hangs() -> None:
         assert not first.task.done()
 
     virtually(scenario)
+
+
+@pytest.mark.parametrize(("fates", "hints"), [(["hang", "refuse"] * 3, 4), (["hang", "hang"], 0), (["no"] * 6, 0)])
+def test_api_server_that_never_answers_is_explained_and_one_that_says_no_is_not(fates: list[str], hints: int) -> None:
+    async def scenario(server: LeaseServer) -> None:
+        first = Candidate(server, "a")
+        left = iter(fates)
+        first.line.fate = lambda: next(left, "")
+        await until(lambda: first.leads)
+
+    with structlog.testing.capture_logs() as logged:
+        virtually(scenario)
+    told = [line for line in logged if line["event"] == "lease not read"]
+    assert len(told) == len(fates)
+    assert ["hint" in line for line in told] == [False] * (len(fates) - hints) + [True] * hints
 
 
 FATES = st.sampled_from(["", "", "", "", "refuse", "hang", "lose"])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.virtual import run
 from tradingbot_operator.errors import Conflict, Refused, Transient
-from tradingbot_operator.guard import Guard
+from tradingbot_operator.guard import Guard, check_at_start
 from tradingbot_operator.plan.guard import (
     BINDING,
     PARTS,
@@ -116,6 +119,23 @@ async def test_without_policies_in_the_chart_nothing_is_in_force(server: Server)
     assert "set the value admissionPolicies.enabled to true" in report.missing[0]
     assert server.tried == []
     assert not (await Guard(server).check_installed()).is_in_force  # type: ignore[arg-type]  # a part of the protocol
+
+
+def test_check_at_the_start_goes_on_until_they_are_there_and_tells_each_change_once() -> None:
+    async def scenario() -> tuple[list[bool], list[Any]]:
+        server, answers = Server(), []
+        policy = server.policies.pop(NAMES["bots"])
+        guard = Guard(server, server.digests, told=lambda report: answers.append(report.is_in_force))  # type: ignore[arg-type]  # a part of the protocol
+        with structlog.testing.capture_logs() as logged:
+            task = asyncio.create_task(check_at_start(guard, interval_seconds=60.0))
+            await asyncio.sleep(150)
+            assert not task.done()
+            server.policies[NAMES["bots"]] = policy
+            await asyncio.wait_for(task, 61)
+        assert server.tried == [], "no bot, no dry run"
+        return answers, [line["log_level"] for line in logged]
+
+    assert run(scenario()) == ([False, False, False, True], ["error", "info"])
 
 
 @pytest.mark.parametrize("part", PARTS)

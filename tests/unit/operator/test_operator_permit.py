@@ -252,3 +252,28 @@ def test_report_of_an_earlier_bot_grants_and_takes_nothing(make_running: Make) -
     cluster.report(accepted=False, uid="99999999-2222-3333-4444-555555555555").settle()
     assert cluster.verdict("Stalled") == ("False", "NotStalled")
     assert cluster.status["permit"]["specGeneration"] == 2
+
+
+def swapped(make_live: Make) -> Any:
+    """A live bot whose pod was just replaced by one with other keys. Its permit went; the new one has said nothing."""
+    cluster = make_live().edit({"spec.credentials": {"secretName": "other-keys"}}).report_live().settle()
+    return cluster.report_live().settle().make_available()
+
+
+def test_live_permit_rests_on_a_report_of_the_newest_template(make_live: Make) -> None:
+    cluster = swapped(make_live).wait(200)
+    assert cluster.report_live(template="of-the-pod-before").settle().permitted == ""
+    assert cluster.report_live().settle().permitted == "Live"
+
+
+def test_trader_that_does_not_tell_its_template_is_believed_when_no_report_of_the_pod_before_can_be_fresh(
+    make_live: Make,
+) -> None:
+    cluster = swapped(make_live).report_live(template="").settle()
+    assert cluster.permitted == ""
+    assert cluster.wait(89).report_live(template="").settle().permitted == ""
+    assert cluster.wait(1).report_live(template="").settle().permitted == "Live"
+
+
+def test_held_permit_needs_no_template(make_live: Make) -> None:
+    assert make_live().report_live(template="").settle().permitted == "Live"

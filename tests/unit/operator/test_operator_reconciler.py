@@ -317,7 +317,8 @@ async def go_live(world: World, make_report: Make) -> None:
     world.store.put(kinds.DEPLOYMENT, world.api.put(kinds.DEPLOYMENT, deployment))
     passed = {"passed": True, "at": "2025-06-15T15:06:40Z"}
     account = {"fingerprint": "0123456789ab"}
-    report = make_report(mode="Live", state="ReduceOnly", preflight=passed, account=account)
+    template = deployment["metadata"]["annotations"]["tradingbot.dev/template-hash"]
+    report = make_report(mode="Live", state="ReduceOnly", preflight=passed, account=account, template=template)
     bot = world.api.objects[kinds.BOT, "desk-a", "btc"]
     bot["status"]["trader"] = report
     world.store.put(kinds.BOT, world.api.put(kinds.BOT, bot))

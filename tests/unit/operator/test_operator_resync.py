@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import structlog
 
 from support.virtual import run
 from tradingbot_operator import kinds
@@ -24,7 +25,7 @@ from tradingbot_operator.watches import Watches
 
 GRACE_SECONDS = 10.0
 BOT = {"metadata": {"name": "btc", "namespace": "desk-a", "resourceVersion": "5"}}
-A_LIST = len((*kinds.CHILDREN, kinds.BOT))
+A_LIST = len((*kinds.CHILDREN, kinds.BOT, kinds.HALT))
 """Requests of one."""
 
 
@@ -35,6 +36,7 @@ class Cluster:
         self.asked: list[tuple[str, str | None]] = []
         self.errors: list[ApiError] = []
         self.unknown: set[Kind] = set()
+        self.forbidden: set[Kind] = set()
         self.version = 10
         self.bots: dict[str, dict[str, Any]] = {"btc": BOT}
         self.on_event: Callable[[dict[str, Any]], None] | None = None
@@ -47,6 +49,8 @@ class Cluster:
         self.asked.append((kind.name, namespace))
         if self.errors:
             raise self.errors.pop(0)
+        if kind in self.forbidden:
+            raise Refused(f"list {kind.plural}", "forbidden", status=403)
         if kind in self.unknown:
             return None
         return Listing(list(self.bots.values()) if kind == kinds.BOT else [], self.version)
@@ -70,7 +74,7 @@ class World:
         self.health = Health(self.watches, Lag(1.0, 30.0), limit_seconds=300, last_sign_at=0.0, is_leading=True)
         self.metrics = Metrics()
         self.queue = KeyedQueue(Schedule(Backoff(1, 1)), clock=self.clock, random=lambda: 0.0)
-        self.intake = Intake(self.store, self.queue, self.health, self.metrics, clock=self.clock)
+        self.intake = Intake(self.store, self.queue, self.health, self.metrics, clock=self.clock, now_ns=lambda: 0)
         self.cuts: list[float] = []
         self.is_revived_by_cut = True
         self.resync = Resync(
@@ -141,7 +145,7 @@ async def test_list_brings_each_bot_into_the_queue() -> None:
 async def test_every_kind_is_listed_leases_too() -> None:
     world = World()
     await world.resync.list_all()
-    assert world.api.asked == [(kind.name, None) for kind in (*kinds.CHILDREN, kinds.BOT)]
+    assert world.api.asked == [(kind.name, None) for kind in (*kinds.CHILDREN, kinds.BOT, kinds.HALT)]
 
 
 async def test_kind_that_the_api_server_does_not_have_is_forgotten_until_it_has_it() -> None:
@@ -160,7 +164,8 @@ async def test_kind_that_the_api_server_does_not_have_is_forgotten_until_it_has_
 async def test_namespaced_installation_asks_for_nothing_else() -> None:
     world = World(namespaces=("a", "b"))
     await world.resync.list_all()
-    assert {namespace for _, namespace in world.api.asked} == {"a", "b"}
+    assert {namespace for kind, namespace in world.api.asked if kind != "TradingHalt"} == {"a", "b"}
+    assert world.api.asked[-1] == ("TradingHalt", None), "of no namespace"
 
 
 def test_failed_list_is_no_sign_of_life_and_is_tried_again() -> None:
@@ -316,3 +321,20 @@ async def test_object_that_names_no_bot_queues_nothing() -> None:
         kinds.SERVICE, {"metadata": {"name": "x", "namespace": "y", "resourceVersion": "1"}}, is_gone=False
     )
     assert len(world.queue) == 0
+
+
+async def test_halts_that_may_not_be_listed_are_told_once_and_take_nothing_else_down() -> None:
+    world = World()
+    world.api.forbidden = {kinds.HALT}
+    with structlog.testing.capture_logs() as logged:
+        await world.resync.list_all()
+        await world.resync.list_all()
+    assert [line["log_level"] for line in logged] == ["error"]
+    assert "tradinghalts" in logged[0]["hint"]
+    assert world.health.is_listed
+    assert not world.resync.sees_halts
+    assert "tradingbot_operator_halts_seen 0.0" in world.metrics.render().decode()
+    world.api.forbidden = set()
+    await world.resync.list_all()
+    assert world.resync.sees_halts
+    assert "tradingbot_operator_halts_seen 1.0" in world.metrics.render().decode()

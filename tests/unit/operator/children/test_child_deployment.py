@@ -68,7 +68,10 @@ def test_deployment_reads_as_a_whole(build: Build) -> None:
                 "matchLabels": {"app.kubernetes.io/name": "tradingbot-trader", "app.kubernetes.io/instance": "btc"}
             },
             "template": {
-                "metadata": {"labels": labels},
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {"tradingbot.dev/template-hash": template_hash},
+                },
                 "spec": {
                     "serviceAccountName": "btc-trader",
                     "automountServiceAccountToken": True,
@@ -106,6 +109,14 @@ def test_deployment_reads_as_a_whole(build: Build) -> None:
                                 {
                                     "name": "POD_NAMESPACE",
                                     "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
+                                },
+                                {
+                                    "name": "POD_TEMPLATE",
+                                    "valueFrom": {
+                                        "fieldRef": {
+                                            "fieldPath": "metadata.annotations['tradingbot.dev/template-hash']"
+                                        }
+                                    },
                                 },
                                 {"name": "TZ", "value": "UTC"},
                             ],
