@@ -343,6 +343,17 @@ class BreakersReport(ApiModel):
     """When one of them opened last."""
 
 
+class StateCause(ApiModel):
+    """Something that holds the trading state above Active."""
+
+    cause: Text
+    """In one CamelCase word: docs/explanation/trading-states.md."""
+    state: TradingState
+    """What it asks for by itself; the strictest of all holds."""
+    since: Time
+    """When it began, as far as this run of the trader knows."""
+
+
 class TraderStatus(ApiModel):
     """Written by the trader alone, about its own bot."""
 
@@ -364,6 +375,10 @@ class TraderStatus(ApiModel):
         default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
     )
     """What holds the state above Active."""
+    state_causes: list[StateCause] = Field(
+        default_factory=list, max_length=20, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """The same, with what each asks for and since when."""
     started_at: Time
     """When this run of the trader began."""
     heartbeat_at: Time

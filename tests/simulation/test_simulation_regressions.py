@@ -16,7 +16,10 @@ WORLDS = {
     102086: "a lost volume, and an order that the venue's list did not show yet: its trade was passed over for good",
     200435: "the machine's clock was a day ahead, and the venue so slow that its time was never believed",
     200609: "a strategy's exit left while the process was ending, and its fills were for the next life to find",
+    205105: "429 came while the machine's clock was a day ahead: the pause lasted until that day",
+    207066: "a lost volume: an exit sold what a fill that no list showed yet had sold already",
     200986: "a lost volume: a trade that the lists showed late was in the opening balances, and was counted again",
+    208109: "a process that was cancelled in the very moment in which something it waited for came did not end",
 }
 
 

@@ -6,7 +6,6 @@ stop_plays.py.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -77,13 +76,3 @@ def test_protective_stop_that_fills_under_a_latch_is_told_as_filled(action: str,
 
 def test_entry_that_was_decided_before_the_stop_does_not_leave_after_it(tmp_path: Path) -> None:
     run(play_decided(tmp_path))
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="a skewed clock is a limit of entries (risk/limits.py) and no cause of the trading state "
-    "(control/state.py): the status says Active, what rests stays, and its end asks for no reconciliation",
-)
-def test_skewed_clock_takes_away_what_rests_and_asks_for_a_reconciliation(tmp_path: Path) -> None:
-    source = replace(SELF_CLEARING["clock-skew"], is_cause=True)
-    run(play_self_clearing(tmp_path, source=source, situation=SITUATIONS["operator-dead"]))

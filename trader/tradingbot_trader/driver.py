@@ -200,7 +200,8 @@ class Driver:
                     self._clock.set(venue_ns, at_monotonic_ns=sent_ns + took_ns // 2)
             await self._clock.sleep(SHORTEST_CLOCK_INTERVAL_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._time_wanted.wait(), CLOCK_INTERVAL_SECONDS)
+                async with asyncio.timeout(CLOCK_INTERVAL_SECONDS):
+                    await self._time_wanted.wait()
 
     def _take(self, symbol: str, chart: _Chart, candles: Iterable[Candle], *, is_history: bool) -> None:
         configuration = self._configuration

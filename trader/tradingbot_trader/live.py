@@ -152,6 +152,8 @@ class LiveExecution:
             yield Cause.STORE_UNWRITABLE
         if not self.recovery.has_passed:
             yield Cause.RECONCILING
+        if self.recovery.is_rebuilding:
+            yield Cause.REBUILDING
         if not self._is_stream_up:
             yield Cause.ACCOUNT_STREAM_LOST
         if self.breakers.allows_new_risk(self._clock.now_ns()):

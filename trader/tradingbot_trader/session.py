@@ -332,6 +332,7 @@ class Session:
             trading.stop.latch,
             trading.mandate.grant,
             books,
+            since_ns=trading.standing.since_ns,
             drain=trading.drain_work.report,
             news=trading.execution.news(),
             now_ns=now_ns,

@@ -13,6 +13,7 @@ from tradingbot_api.conditions import TradingState
 from tradingbot_api.spec import KillSwitch
 from tradingbot_api.status import DrainReason
 from tradingbot_trader.book.audit import AuditKind
+from tradingbot_trader.clock import VenueClock
 from tradingbot_trader.control.mandate import Mandate
 from tradingbot_trader.control.state import OUT_OF_SIGHT, Cause, Verdict, judge
 from tradingbot_trader.control.stop import Stop
@@ -36,15 +37,18 @@ class Standing:
         driver: Driver,
         execution: Execution,
         health: StoreHealth,
+        clock: VenueClock,
         holds_lease: Callable[[float], bool],
         contact_age_seconds: Callable[[], float],
         urge_report: Callable[[], None],
     ) -> None:
         self._desk, self._stop, self._mandate, self._driver = desk, stop, mandate, driver
-        self._execution, self._health = execution, health
+        self._execution, self._health, self._clock = execution, health, clock
         self._holds_lease, self._contact_age_seconds = holds_lease, contact_age_seconds
         self._urge_report = urge_report
         self.verdict = Verdict(TradingState.HALTED, ())
+        self.since_ns: dict[Cause, int] = {}
+        """Since when each cause of the verdict has held, in this run of the process."""
         self.is_gone = False
         """The TradingBot is gone, or another one has its name."""
         self.drains_for: DrainReason | None = None
@@ -61,6 +65,8 @@ class Standing:
         if verdict == self.verdict:
             return verdict
         before, self.verdict = self.verdict, verdict
+        now_ns = self._clock.now_ns()
+        self.since_ns = {cause: self.since_ns.get(cause, now_ns) for cause in verdict.causes}
         _log.info("state", state=verdict.state, causes=[cause.value for cause in verdict.causes], before=before.state)
         if before.state is not verdict.state:
             data = {"state": verdict.state, "causes": list(verdict.causes)}
@@ -85,6 +91,7 @@ class Standing:
     def _causes(self) -> Iterable[Cause]:
         configuration = self._mandate.configuration
         switch = configuration.spec.kill_switch if configuration else KillSwitch()
+        max_skew_ns = configuration.spec.risk.max_clock_skew if configuration else None
         lost = self._driver.lost.intersection(configuration.spec.symbols) if configuration else ()
         found = {
             Cause.LATCHED: self._stop.is_latched,
@@ -92,6 +99,7 @@ class Standing:
             Cause.NO_PERMIT: self._mandate.grant.limit_quote == 0,
             Cause.CONTROL_PLANE_LOST: self._contact_age_seconds() * 1e9 > switch.control_plane_timeout,
             Cause.FEED_LOST: configuration is not None and len(lost) == len(configuration.spec.symbols),
+            Cause.CLOCK_SKEWED: max_skew_ns is not None and abs(self._clock.ahead_ns) > max_skew_ns,
             Cause.BOT_DELETED: self.is_gone,
             Cause.DELETING: self.drains_for is DrainReason.DELETING,
             Cause.LEAVING_LIVE: self.drains_for is DrainReason.LEAVING_LIVE,

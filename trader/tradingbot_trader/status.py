@@ -25,12 +25,13 @@ from tradingbot_api.status import (
     Preflight,
     ReconciliationReport,
     ReconciliationResult,
+    StateCause,
     TraderStatus,
 )
 from tradingbot_trader.book.ledger import Ledger
 from tradingbot_trader.book.pnl import PnlTrack
 from tradingbot_trader.control.permit import Grant
-from tradingbot_trader.control.state import Verdict
+from tradingbot_trader.control.state import Cause, Verdict, state_of
 from tradingbot_trader.control.timestamps import rfc3339
 from tradingbot_trader.orders.reconcile import Report
 
@@ -129,11 +130,12 @@ def build_status(
     grant: Grant,
     books: Books,
     *,
+    since_ns: Mapping[Cause, int],
     drain: DrainReport | None,
     news: AccountNews | None,
     now_ns: int,
 ) -> TraderStatus:
-    """Of a trader with its books open; `news` of a live one, `drain` of one that is to go."""
+    """Of a trader with its books open; `news` of a live one, `drain` of one that is to go; `since_ns` of each cause."""
     ledger = books.ledger
     held = [position for _, position in sorted(ledger.positions.items()) if position.quantity_base > 0]
     return TraderStatus(
@@ -144,6 +146,10 @@ def build_status(
         mode=who.mode,
         state=verdict.state,
         state_reasons=[cause.value for cause in verdict.causes],
+        state_causes=[
+            StateCause(cause=cause.value, state=state_of(cause), since=rfc3339(since_ns[cause]))
+            for cause in verdict.causes
+        ],
         started_at=rfc3339(who.started_ns),
         heartbeat_at=rfc3339(now_ns),
         epoch=books.epoch,

@@ -150,13 +150,14 @@ class Trading:
         self._protector = Protector(
             self.desk, self._clock, self._instruments, conditions=self._conditions, may_change=self._may_protect
         )
-        self._standing = Standing(
+        self.standing = Standing(
             desk=self.desk,
             stop=self.stop,
             mandate=self.mandate,
             driver=self.driver,
             execution=self.execution,
             health=self._health,
+            clock=self._clock,
             holds_lease=world.holds_lease,
             contact_age_seconds=world.contact_age_seconds,
             urge_report=world.urge_report,
@@ -181,7 +182,7 @@ class Trading:
 
     @property
     def verdict(self) -> Verdict:
-        return self._standing.verdict
+        return self.standing.verdict
 
     @property
     def store_failure(self) -> str:
@@ -202,32 +203,32 @@ class Trading:
     def look(self, bot: Raw | None, halts: list[Raw] | None) -> None:
         """Take what the control plane says now. Durable where it has to be, before this returns."""
         if bot is None or (self._uid and bot["metadata"]["uid"] != self._uid):
-            if not self._standing.is_gone:
+            if not self.standing.is_gone:
                 _log.warning("bot_gone", action="no new risk; this pod is removed with its bot")
-            self._standing.is_gone = True
-            self._standing.judge()
+            self.standing.is_gone = True
+            self.standing.judge()
             return
-        self._standing.is_gone = False
+        self.standing.is_gone = False
         self._uid = bot["metadata"]["uid"]
         if self.stop.consider(bot, halts):
-            self._standing.judge()
+            self.standing.judge()
             self.stop.advance(self._instruments)
             self._world.urge_report()
         if self.drain_work.consider(bot):
-            self._standing.drains_for = self.drain_work.reason
+            self.standing.drains_for = self.drain_work.reason
             self._world.urge_report()
         if self.mandate.read(bot, uid=self._uid):
             self._record_permit()
             self._world.urge_report()
         self.intake.look(bot)
-        self._standing.judge()
+        self.standing.judge()
 
     def stop_by_signal(self) -> None:
         """Somebody on the node, or in the pod, asks for a stop: it works with no API server at all."""
         configuration = self.configuration
         action = configuration.spec.kill_switch.action if configuration is not None else StopAction.CANCEL_ORDERS
         if self.stop.trip(StopRequest(SIGNAL, action, "SIGUSR1")):
-            self._standing.judge()
+            self.standing.judge()
             self.stop.advance(self._instruments)
             self._world.urge_report()
 
@@ -243,15 +244,16 @@ class Trading:
 
     async def drain(self, seconds: float) -> None:
         """No new risk from now on; resting entries are cancelled, a drain that is asked for ends: at most so long."""
-        self._standing.is_terminating = True
-        self._standing.judge()
+        self.standing.is_terminating = True
+        self.standing.judge()
         deadline_ns = self._clock.monotonic_ns() + int(seconds * 1e9)
         while self._has_to_end() and self._clock.monotonic_ns() < deadline_ns:
             self._cancel_entries()
             await self._clock.sleep(0.05)
         left_seconds = (deadline_ns - self._clock.monotonic_ns()) / 1e9
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.execution.drain(), max(left_seconds, 0.0))
+            async with asyncio.timeout(max(left_seconds, 0.0)):
+                await self.execution.drain()
 
     def _has_to_end(self) -> bool:
         report = self.drain_work.report
@@ -293,16 +295,16 @@ class Trading:
         return self._tasks.create_task(self.driver.run(configuration, symbols))
 
     def _on_config_change(self) -> None:
-        self._standing.judge()
+        self.standing.judge()
         self._world.urge_report()
 
     def _on_execution_change(self) -> None:
-        self._standing.judge()
+        self.standing.judge()
         self._world.urge_report()
 
     def _may_place(self, intent: Intent) -> str:
         """Asked where the bytes leave."""
-        self._standing.judge()
+        self.standing.judge()
         if not self.verdict.passes(adds_risk=intent.purpose is Purpose.ENTRY):
             causes = ", ".join(self.verdict.causes)
             return f"the trading state is {self.verdict.state} ({causes})"
@@ -338,7 +340,7 @@ class Trading:
             raise RuntimeError("the desk was asked for an order before a configuration was accepted")
         return Conditions(
             now_ns=self._clock.now_ns(),
-            state=self._standing.state_for(symbol),
+            state=self.standing.state_for(symbol),
             limits=limits,
             price=self.driver.prices.get(symbol),
             clock_skew_ns=self._clock.ahead_ns,
@@ -350,9 +352,9 @@ class Trading:
         """Twenty times a second: losses, the stop's work, what must not rest, cancels that were not answered."""
         if self.stop.advance(self._instruments):
             self._world.urge_report()
-        self._standing.judge()
+        self.standing.judge()
         if self._health.retry(lambda: self.desk.record(self.desk.put_counters)):
-            self._standing.judge()
+            self.standing.judge()
         if self.verdict.state is not TradingState.ACTIVE:
             self._cancel_entries()
         for symbol in self.driver.lost:
@@ -381,7 +383,7 @@ class Trading:
         limits = self.mandate.limits
         if limits is None or self.configuration is None:
             return
-        if self._standing.can_mark:
+        if self.standing.can_mark:
             # A day begins when both clocks say so: no wrong wall clock and no wrong answer of the venue resets a loss.
             clocks_agree = abs(self._clock.ahead_ns) <= limits.max_clock_skew_ns
             self.desk.mark(prices, self._clock.now_ns(), may_open_day=self._clock.is_set and clocks_agree)
@@ -389,7 +391,7 @@ class Trading:
                 action = self.configuration.spec.kill_switch.action
                 reason = f"{format_decimal(trip.observed)} reached the limit of {format_decimal(trip.limit)}"
                 if self.stop.trip(StopRequest(trip.reason.value, action, reason)):
-                    self._standing.judge()
+                    self.standing.judge()
         for trip in check_positions(self.desk.engine.ledger.positions, prices, limits):
             is_sold = trip.reason is TripReason.STOP_LOSS and self._protector.covers(trip.symbol, prices[trip.symbol])
             if self.desk.is_tradable(trip.symbol) and not is_sold:
@@ -401,7 +403,7 @@ class Trading:
 
     def _pursue(self, symbol: str, target: Target) -> None:
         """What a strategy wants. Nothing is begun by a process that is ending: it could not see how it ends."""
-        if not self._standing.is_terminating:
+        if not self.standing.is_terminating:
             self.desk.pursue(symbol, target)
 
     def _cancel_entries(self, symbol: str | None = None) -> None:

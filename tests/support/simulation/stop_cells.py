@@ -103,8 +103,6 @@ class SelfClearing:
     effect_ns: Callable[[StopWorld], int] | None = None
     """By the monotonic clock: when it takes effect, if that is not at once."""
     ends_life: bool = False
-    is_cause: bool = True
-    """Whether it is one of the causes that make the trading state (control/state.py), and is not only a limit."""
 
 
 def _withdraw(world: StopWorld, amount: str) -> None:
@@ -166,7 +164,7 @@ SELF_CLEARING = {
     "feed-lost": SelfClearing(
         on=_lose_feed, off=lambda world: world.venue.refused_streams.discard("market"), grace_seconds=0.1
     ),
-    "clock-skew": SelfClearing(on=_bend_clock, off=_mend_clock, grace_seconds=0.1, is_cause=False),
+    "clock-skew": SelfClearing(on=_bend_clock, off=_mend_clock, grace_seconds=0.1),
     "disk-full": SelfClearing(
         on=lambda world: world.fill_disk(is_full=True),
         off=lambda world: world.fill_disk(is_full=False),

@@ -244,18 +244,16 @@ async def play_self_clearing(folder: Path, *, source: SelfClearing, situation: S
         if source.ends_life:
             await world.end()
         while world.clock.monotonic_ns() - began_ns < HELD_SECONDS * NS or (
-            source.is_cause and world.entries_open() and world.clock.monotonic_ns() - began_ns < 3 * HELD_SECONDS * NS
+            world.entries_open() and world.clock.monotonic_ns() - began_ns < 3 * HELD_SECONDS * NS
         ):
             await world.clock.sleep(0.25)
         situation.heal(world)
         if source.ends_life:
             world.begin()
-        if source.is_cause:
-            await world.until("the end of what rests", lambda: not world.entries_open(), 60)
+        await world.until("the end of what rests", lambda: not world.entries_open(), 60)
         world.no_buys_for = ""
         off_ns = world.clock.now_ns()
-        if source.is_cause:
-            world.must_reconcile_since_ns = off_ns
+        world.must_reconcile_since_ns = off_ns
         source.off(world)
         await world.until("an entry after its end", lambda: world.bought_since(off_ns), 120)
         if not world.says("Active"):

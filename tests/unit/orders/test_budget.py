@@ -275,3 +275,16 @@ def test_clock_that_steps_back_opens_no_window_twice(steps: list[tuple[Lane, int
             one.take(lane, 1, now_ns)
             used[latest_ns // MINUTE_NS] += 1
     assert max(used.values(), default=0) <= 20
+
+
+@given(back=st.integers(0, 2 * DAY_NS), seconds=st.integers(1, 300), is_orders=st.booleans())
+def test_clock_that_was_far_ahead_makes_no_pause_longer(back: int, seconds: int, *, is_orders: bool) -> None:
+    """429 while a machine's clock is a day ahead, and then the venue tells the time: nothing waits for that day."""
+    one = budget()
+    if is_orders:
+        one.orders_used_up(START_NS)
+    else:
+        one.pause(seconds, START_NS)
+    before_ns = one.next_allowed_ns(Lane.NEW, 1, START_NS) - START_NS
+    now_ns = START_NS - back
+    assert now_ns < one.next_allowed_ns(Lane.NEW, 1, now_ns) <= now_ns + before_ns

@@ -199,10 +199,12 @@ def test_what_the_lists_show_late_is_no_part_of_the_opening_balances(tmp_path: P
         await rig.settle(20)
         assert not rig.recovery.has_passed
         assert rig.store.baseline(BookName.LIVE) is None
+        assert rig.recovery.is_rebuilding, "what is held is not known, so nothing may be sold"
         account.unlisted, account.untold_trades = set(), set()
         await rig.until(lambda: rig.recovery.has_passed, seconds=120)
         assert rig.held() == D("0.2")
         assert rig.store.baseline(BookName.LIVE) == {"BTC": D("0.1"), "USDT": D(990)}
+        assert not rig.recovery.is_rebuilding
         await rig.end()
 
     run(go())

@@ -22,8 +22,12 @@ class Cause(StrEnum):
     """No contact with the API server for `killSwitch.controlPlaneTimeout`: a stop could not reach us."""
     FEED_LOST = "FeedLost"
     """No market data for a symbol."""
+    CLOCK_SKEWED = "ClockSkewed"
+    """This machine's clock and the venue's differ by more than `risk.maxClockSkew`: one of them is wrong."""
     RECONCILING = "Reconciling"
     """The books have not been compared with the venue yet, or do not agree with it."""
+    REBUILDING = "Rebuilding"
+    """The store is new, and the venue knows fills of this bot: what it holds is not known yet, so nothing is sold."""
     ACCOUNT_STREAM_LOST = "AccountStreamLost"
     """The venue's reports about our orders do not come: fills would be seen late."""
     BREAKER_OPEN = "BreakerOpen"
@@ -54,6 +58,7 @@ _STATE = {
     Cause.NO_PERMIT: TradingState.REDUCE_ONLY,
     Cause.CONTROL_PLANE_LOST: TradingState.REDUCE_ONLY,
     Cause.FEED_LOST: TradingState.REDUCE_ONLY,
+    Cause.CLOCK_SKEWED: TradingState.REDUCE_ONLY,
     Cause.RECONCILING: TradingState.REDUCE_ONLY,
     Cause.ACCOUNT_STREAM_LOST: TradingState.REDUCE_ONLY,
     Cause.BREAKER_OPEN: TradingState.REDUCE_ONLY,
@@ -63,6 +68,7 @@ _STATE = {
     Cause.LEAVING_LIVE: TradingState.REDUCE_ONLY,
     Cause.SUSPENDED: TradingState.REDUCE_ONLY,
     Cause.TERMINATING: TradingState.REDUCE_ONLY,
+    Cause.REBUILDING: TradingState.HALTED,
     Cause.LEASE_LOST: TradingState.HALTED,
     Cause.STORE_UNWRITABLE: TradingState.HALTED,
     Cause.CREDENTIALS_REJECTED: TradingState.HALTED,
@@ -71,6 +77,7 @@ OUT_OF_SIGHT = frozenset(
     {
         Cause.CONTROL_PLANE_LOST,
         Cause.FEED_LOST,
+        Cause.CLOCK_SKEWED,
         Cause.LEASE_LOST,
         Cause.STORE_UNWRITABLE,
         Cause.ACCOUNT_STREAM_LOST,
@@ -79,6 +86,11 @@ OUT_OF_SIGHT = frozenset(
 )
 """While one of these held, things may have happened that we did not see: their end asks for a fresh reconciliation."""
 _STRICTNESS = {TradingState.ACTIVE: 0, TradingState.REDUCE_ONLY: 1, TradingState.HALTED: 2}
+
+
+def state_of(cause: Cause) -> TradingState:
+    """What this cause alone asks for; one without a row is Halted, the stricter side."""
+    return _STATE.get(cause, TradingState.HALTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +104,7 @@ class Verdict:
 
 
 def judge(causes: Iterable[Cause]) -> Verdict:
-    """The state that these causes together ask for; a cause without a row is Halted, the stricter side."""
+    """The state that these causes together ask for."""
     present = tuple(sorted(set(causes)))
-    states = [_STATE.get(cause, TradingState.HALTED) for cause in present]
+    states = [state_of(cause) for cause in present]
     return Verdict(max(states, key=_STRICTNESS.__getitem__, default=TradingState.ACTIVE), present)

@@ -128,17 +128,13 @@ class RateBudget:
 
     def __init__(self, limits: Iterable[RateLimit] = BINANCE_LIMITS) -> None:
         self._windows: dict[tuple[Counts, int], _Window] = {}
-        self._paused_until_ns = 0
-        self._no_orders_until_ns = 0
+        self._paused_until_ns = self._pause_ns = 0
+        self._no_orders_until_ns = self._no_orders_ns = 0
         self._set(limits)
 
     @property
     def limits(self) -> tuple[RateLimit, ...]:
         return tuple(window.limit for window in self._windows.values())
-
-    @property
-    def paused_until_ns(self) -> int:
-        return self._paused_until_ns
 
     def learn_limits(self, rate_limits: Iterable[Mapping[str, Any]]) -> None:
         """From `exchangeInfo.rateLimits`. What was used stays used; kinds that it does not name stay as they are."""
@@ -163,6 +159,7 @@ class RateBudget:
         if not math.isfinite(seconds):
             raise ValueError(f"a pause of {seconds} seconds has no end")
         self._paused_until_ns = max(self._paused_until_ns, now_ns + math.ceil(seconds * SECOND_NS))
+        self._pause_ns = self._paused_until_ns - now_ns
 
     def orders_used_up(self, now_ns: int) -> None:
         """After -1015 (too many new orders), which comes without a time: no new order in the shortest window of orders.
@@ -173,11 +170,15 @@ class RateBudget:
             window.turn(now_ns)
         ends = [window.end_ns for window in self._windows.values() if window.limit.counts is Counts.ORDERS]
         self._no_orders_until_ns = max(self._no_orders_until_ns, min(ends, default=now_ns + 10 * SECOND_NS))
+        self._no_orders_ns = self._no_orders_until_ns - now_ns
 
     def next_allowed_ns(self, lane: Lane, weight: int, now_ns: int) -> int:
         """When a request may leave; `now_ns` if at once. Nothing is taken. ValueError for one that never may."""
         if weight < 0:
             raise ValueError(f"a request cannot have the weight {weight}")
+        # A clock that had jumped far ahead and is right again: no pause is longer than it was when it began.
+        self._paused_until_ns = min(self._paused_until_ns, now_ns + self._pause_ns)
+        self._no_orders_until_ns = min(self._no_orders_until_ns, now_ns + self._no_orders_ns)
         at_ns = max(now_ns, self._paused_until_ns, self._no_orders_until_ns if lane in ORDERS_PERCENT else 0)
         for window in self._windows.values():
             window.turn(now_ns)

@@ -95,6 +95,7 @@ class Recovery:
         self._requirements, self._met, self._begun_ns = 1, 0, 0
         self._waiters: list[asyncio.Future[Report]] = []
         self._rebuilt_since_ns, self._has_reread = 0, False
+        self._has_opened = False
         self.report: Report | None = None
         """The last one."""
 
@@ -102,6 +103,13 @@ class Recovery:
     def has_passed(self) -> bool:
         """A reconciliation that began after the last requirement has passed."""
         return self._met == self._requirements
+
+    @property
+    def is_rebuilding(self) -> bool:
+        """Own fills are known, and the opening balances are not: the rest of the fills may be missing."""
+        store = self._desk.store
+        self._has_opened = self._has_opened or store.baseline(store.book) is not None
+        return not self._has_opened and bool(self._desk.engine.ledger.positions)
 
     @property
     def in_doubt(self) -> int:

@@ -40,7 +40,7 @@ def lined(exchange_class: type[Any]) -> type[Any]:
 
         async def hang_up(self) -> None:
             clients = list((self.clients or {}).values())
-            endings: list[Awaitable[None]] = [asyncio.wait_for(each.close(), _HANG_UP_SECONDS) for each in clients]
+            endings = [_close(each) for each in clients]
             for dial in self._dials:
                 dial.cancel()
             await asyncio.gather(*endings, *self._dials, return_exceptions=True)
@@ -53,3 +53,8 @@ def lined(exchange_class: type[Any]) -> type[Any]:
             await dial(*arguments)
 
     return Lined
+
+
+async def _close(client: Any) -> None:
+    async with asyncio.timeout(_HANG_UP_SECONDS):
+        await client.close()

@@ -101,7 +101,8 @@ class Server:
             due_seconds = (due_ns - self._clock.now_ns()) / NS_PER_SECOND
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(due_seconds, _SHORTEST_SLEEP_SECONDS))
+                async with asyncio.timeout(max(due_seconds, _SHORTEST_SLEEP_SECONDS)):
+                    await self._wake.wait()
 
     async def _api(self, request: web.Request) -> web.StreamResponse:
         query = request.raw_path.partition("?")[2]  # as it was sent: that is what was signed
