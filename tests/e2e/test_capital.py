@@ -14,7 +14,11 @@ def test_stage_scales_the_limit_without_a_restart(stack: Stack, desk: str) -> No
     for stage, limit in (("small", "100"), ("micro", "50"), ("small", "100")):
         stack.patch(desk, "btc", {"capital": {"stage": stage}})
         stack.wait(f"the limit of {stage}", lambda limit=limit: stack.trader(desk, "btc")["limit"] == limit)
-        assert stack.get("tb", "btc", desk)["status"]["permit"]["limit"] == limit
+        # A tighter limit holds at once; the permit follows, as soon as the operator has looked.
+        stack.wait(
+            f"a permit of {limit}",
+            lambda limit=limit: stack.get("tb", "btc", desk)["status"]["permit"]["limit"] == limit,
+        )
     assert stack.pods(desk, "btc")[0]["metadata"]["uid"] == pod
     assert stack.pods(desk, "btc")[0]["status"]["containerStatuses"][0]["restartCount"] == 0
 
