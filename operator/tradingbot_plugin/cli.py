@@ -29,7 +29,7 @@ from tradingbot_plugin.options import (
     timeout_option,
     yes_option,
 )
-from tradingbot_plugin.proof import FAILED, NOT_FLAT, NOT_PROVED, OK, exit_code
+from tradingbot_plugin.proof import FAILED, NOT_FLAT, NOT_PROVED, OK, Outcome, exit_code
 from tradingbot_plugin.rearm import Rearm
 from tradingbot_plugin.status import Watcher, find_bots
 from tradingbot_plugin.view import BotView, LatchView, Ref
@@ -203,6 +203,13 @@ def _advise(code: int, targets: Sequence[Target]) -> None:
         _say(
             "NOT PROVED for all. The stop stays asked for: a trader that comes back takes it over before it trades.\n"
             "One that runs and is cut off: signal it (SIGUSR1), or cancel at the venue by tradingbot-trader killall."
+        )
+    elif code == NOT_FLAT and all(
+        each.proof.has_given_up for each in targets if each.proof.outcome is Outcome.NOT_FLAT
+    ):
+        _say(
+            "Stopped, NOT FLAT. Nobody buys within the price collar, and its trader has given up: see DETAIL. Sell by\n"
+            "hand (tradingbot-trader killall --sell), or re-arm and kill again."
         )
     elif code == NOT_FLAT:
         _say("Stopped, NOT FLAT. Its trader goes on selling within the price collar; run the same again to wait on.")

@@ -17,7 +17,7 @@ from tradingbot_plugin.clock import Clock
 from tradingbot_plugin.errors import PluginError, Refused, Unreachable
 from tradingbot_plugin.kill import Kill, Wish
 from tradingbot_plugin.kube import KubeApi
-from tradingbot_plugin.proof import FAILED, NOT_FLAT, NOT_PROVED, OK, Outcome, judge
+from tradingbot_plugin.proof import FAILED, NOT_FLAT, NOT_PROVED, OK, Asked, Outcome, judge
 from tradingbot_plugin.rearm import Rearm, judge_release
 from tradingbot_plugin.view import BotView, Ref, read_bot
 
@@ -96,11 +96,13 @@ class Drill:
         check_drillable(bot)
         started_at = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         report = DrillReport(bot, wish.action or bot.action, started_at)
-        if self._stop(report, wish):
-            self._release(report, wish.timeout_seconds)
+        asked = self._stop(report, wish)
+        if asked is not None:
+            self._release(report, asked, wish.timeout_seconds)
         return report
 
-    def _stop(self, report: DrillReport, wish: Wish) -> bool:
+    def _stop(self, report: DrillReport, wish: Wish) -> Asked | None:
+        """What was asked, when it was proved."""
         start = self._clock.monotonic()
         deadline = start + wish.timeout_seconds
         target = Kill(self._kube, self._clock, self._say).ask(report.bot.ref, wish, deadline)
@@ -108,7 +110,7 @@ class Drill:
         asked = target.asked
         if asked is None:
             report.message, report.exit_code = target.proof.why, FAILED
-            return False
+            return None
         self._step(report, Step.PATCH_ACCEPTED, start)
         while not target.proof.is_final:
             bot = self._get(report.bot.ref)
@@ -125,16 +127,18 @@ class Drill:
             self._clock.sleep(0 if target.proof.is_final else POLL_SECONDS)
         if target.proof.outcome is Outcome.STOPPED:
             self._step(report, Step.STOPPED, start)
-            return True
+            return asked
         report.exit_code = NOT_FLAT if target.proof.outcome is Outcome.NOT_FLAT else NOT_PROVED
         report.message = f"{target.proof.why}. The bot was left as it is: look at it, then re-arm it yourself"
-        return False
+        return None
 
-    def _release(self, report: DrillReport, timeout_seconds: float) -> None:
+    def _release(self, report: DrillReport, asked: Asked, timeout_seconds: float) -> None:
         start = self._clock.monotonic()
         deadline = start + timeout_seconds
         try:
-            release = Rearm(self._kube, self._clock, self._say).ask(report.bot.ref, latch_id=report.latch_id)
+            release = Rearm(self._kube, self._clock, self._say).ask(
+                report.bot.ref, latch_id=report.latch_id, is_wanted=lambda bot: is_ours_alone(bot, asked)
+            )
         except PluginError as error:
             report.message = f"stopped, and not re-armed: {error}"
             return
@@ -173,6 +177,13 @@ class Drill:
         if all(each.step is not step for each in report.steps):
             report.steps.append(Measured(step, round((self._clock.monotonic() - start) * 1000), at))
             self._say(f"{report.bot.ref}: {step} after {report.steps[-1].milliseconds} ms")
+
+
+def is_ours_alone(bot: BotView, asked: Asked) -> bool:
+    """PURE. Nobody has changed the bot or joined its stop since: what somebody means in earnest, no drill undoes."""
+    ours = {"KillSwitch", f"TradingHalt/{asked.halt}"}
+    is_unchanged = not asked.generation or bot.generation == asked.generation
+    return is_unchanged and ours.issuperset(bot.latch.active_sources)
 
 
 def check_drillable(bot: BotView) -> None:

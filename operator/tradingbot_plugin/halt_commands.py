@@ -45,7 +45,7 @@ def _bots(kube: KubeApi) -> list[BotView] | None:
 @click.option("--reason", required=True, help="Why; it stands in the status of each bot that is stopped.")
 @click.option("--namespaces", multiple=True, metavar="A,B", help="Bots of these namespaces; -n says the same.")
 @click.option("--bots", multiple=True, metavar="A,B", help="Bots of these names.")
-@click.option("-l", "--selector", default="", metavar="KEY=VALUE", help="Bots with these labels.")
+@click.option("-l", "--selector", metavar="KEY=VALUE", help="Bots with these labels.")
 @action_option("What each stopped bot does.  [default: CancelOrders]")
 @click.option("--expires-in", type=Duration(), metavar="DURATION", help="No further bot is matched after so long.")
 @yes_option
@@ -53,8 +53,8 @@ def _bots(kube: KubeApi) -> list[BotView] | None:
 @connection_options
 @click.pass_obj
 def halt(
-    invocation: Invocation, *, name: str, reason: str, namespaces: Sequence[str], bots: Sequence[str], selector: str,
-    action: StopAction | None, expires_in: float | None, yes: bool, output: str,
+    invocation: Invocation, *, name: str, reason: str, namespaces: Sequence[str], bots: Sequence[str],
+    selector: str | None, action: StopAction | None, expires_in: float | None, yes: bool, output: str,
 ) -> int:  # fmt: skip
     """Make a TradingHalt: stops all bots that it matches, and those that are made while it is there.
 
@@ -67,6 +67,15 @@ def halt(
     """
     if not reason.strip():
         raise Refused("--reason is empty: whoever finds these bots stopped wants to know why")
+    narrowed = {"--namespaces": (namespaces, _split(namespaces)), "--bots": (bots, _split(bots))}
+    if invocation.given.get("namespace") == "":
+        narrowed["--namespace"] = ([""], [])
+    narrowed["--selector"] = (() if selector is None else (selector,), _split([selector or ""]))
+    for option, (given, meant) in narrowed.items():
+        if given and not meant:
+            raise Refused(
+                f"{option} is empty, and without it every bot would match: name what you mean, or leave it out"
+            )
     if name and not _HALT_NAME.fullmatch(name):
         raise Refused(f"{name!r} is not the name of a halt: small letters, digits, dots and hyphens")
     if expires_in is not None and expires_in <= 0:
@@ -76,7 +85,7 @@ def halt(
         name,
         namespaces=_split([*namespaces, invocation.namespace]),
         bots=_split(bots),
-        labels=halts.parse_labels(selector),
+        labels=halts.parse_labels(selector or ""),
         action=action or StopAction.CANCEL_ORDERS,
         reason=reason,
         expires_at=now + timedelta(seconds=expires_in) if expires_in is not None else None,

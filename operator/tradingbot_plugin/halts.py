@@ -13,6 +13,7 @@ from tradingbot_plugin.view import BotView, Raw, Ref, is_as_strict, parse_time, 
 
 MADE_BY = "tradingbot.dev/made-by"
 PLUGIN = "kubectl-tradingbot"
+ACTION_BEFORE = "tradingbot.dev/action-before-kill"
 MAX_REASON = 1024
 """What spec.reason takes; a stop does not fail for a long story."""
 _LABEL = re.compile(r"([A-Za-z0-9./_-]+)=([A-Za-z0-9._-]*)")
@@ -24,11 +25,23 @@ def halt_name(ref: Ref) -> str:
     return f"kill-{ref.namespace}.{ref.name}"
 
 
-def build_kill_halt(ref: Ref, action: StopAction, reason: str, *, is_taken: bool = False) -> Raw:
-    """For exactly that bot. `is_taken`: its name is in use by a halt that does not do, so the API server finds one."""
-    name = {"generateName": f"{halt_name(ref)}-"} if is_taken else {"name": halt_name(ref)}
-    spec = {"namespaces": [ref.namespace], "bots": [ref.name]}
-    return _halt({**name, "labels": {MADE_BY: PLUGIN}}, spec, action=action, reason=reason)
+def build_kill_halt(
+    ref: Ref, action: StopAction, reason: str, *, is_taken: bool = False, action_before: StopAction | None = None
+) -> Raw:
+    """For exactly that bot. `is_taken`: its name is in use by a halt that does not do, so the API server finds one.
+    `action_before` is for the re-arm, which takes back what the kill wrote over."""
+    metadata: Raw = {"generateName": f"{halt_name(ref)}-"} if is_taken else {"name": halt_name(ref)}
+    metadata["labels"] = {MADE_BY: PLUGIN}
+    if action_before is not None:
+        metadata["annotations"] = {ACTION_BEFORE: action_before.value}
+    return _halt(metadata, {"namespaces": [ref.namespace], "bots": [ref.name]}, action=action, reason=reason)
+
+
+def read_action_before(made_by_kill: Sequence[object]) -> StopAction | None:
+    """What the bot's spec said before the first of these kills wrote its own action over it; None: none did."""
+    oldest_first = sorted(made_by_kill, key=lambda each: str(_mapping(each, "metadata").get("creationTimestamp") or ""))
+    found = (_mapping(each, "metadata", "annotations").get(ACTION_BEFORE) for each in oldest_first)
+    return next((read_action(each) for each in found if read_action(each)), None)
 
 
 def build_halt(

@@ -16,7 +16,7 @@ from tradingbot_plugin import halts
 from tradingbot_plugin.clock import Clock
 from tradingbot_plugin.errors import AlreadyThere, ApiError, Forbidden, NotFound, Unreachable
 from tradingbot_plugin.kube import MAX_PARALLEL, KubeApi
-from tradingbot_plugin.proof import Asked, Outcome, Proof, judge
+from tradingbot_plugin.proof import Asked, Outcome, Proof, judge, names_halt
 from tradingbot_plugin.view import BotView, Raw, Ref, is_as_strict, read_bot, strictest
 
 POLL_SECONDS = 0.1
@@ -54,6 +54,8 @@ class Target:
     notes: list[str] = field(default_factory=list)
     """What did not go as it should, and matters to whoever reads the result."""
     may_patch: bool = True
+    action_before: StopAction | None = None
+    """What the spec said before this stop wrote its own action over it; None: it did not."""
     told: str = ""
 
 
@@ -102,14 +104,17 @@ class Kill:
         generation = 0
         try:
             patch = build_patch(target.bot, wish.reason, action if wish.action else None)
+            before = target.bot
             target.bot = read_bot(self._kube.merge_bot(ref, patch))
+            if before and wish.action and before.action is not action:
+                target.action_before = before.action
             generation, action = target.bot.generation, strictest(action, target.bot.action)
         except (NotFound, Unreachable):
             raise
         except ApiError as error:
             refusal, target.may_patch = error, False
             target.notes.append(f"the bot itself was not patched: {error.message}")
-        name = self._make_halt(target, action, wish) if wish.makes_halt else ""
+        name, was_there = self._make_halt(target, action, wish) if wish.makes_halt else ("", False)
         if refusal is not None and not name:
             raise refusal
         bot = target.bot
@@ -119,37 +124,42 @@ class Kill:
             generation=generation,
             latch_before=bot.trader.latch.id if bot and bot.trader else "",
             halt=name,
+            is_halt_news=was_there or not (bot and bot.trader and names_halt(bot.trader.latch, name)),
         )
         target.proof = judge(bot, target.asked) if bot else Proof(Outcome.NOT_PROVED, "the bot may not be read")
 
-    def _make_halt(self, target: Target, action: StopAction, wish: Wish) -> str:
-        """Its name; empty when there may be none."""
-        ref = target.ref
+    def _make_halt(self, target: Target, action: StopAction, wish: Wish) -> tuple[str, bool]:
+        """Its name, empty when there may be none; and whether it was there before."""
+        ref, was_there = target.ref, False
+        before = target.action_before
         try:
             try:
-                made = self._kube.create_halt(halts.build_kill_halt(ref, action, wish.reason))
+                made = self._kube.create_halt(halts.build_kill_halt(ref, action, wish.reason, action_before=before))
             except AlreadyThere:
-                made = self._take_or_make_another(ref, action, wish.reason)
+                made, was_there = self._take_or_make_another(ref, action, wish.reason, before)
         except Unreachable:
-            return halts.halt_name(ref)  # made by the next repetition
+            return halts.halt_name(ref), False  # made by the next repetition
         except ApiError as error:
             self._note(
                 target,
                 "no TradingHalt was made, so a GitOps sync may take the stop back before its trader sees it:"
                 f" {error.message}",
             )
-            return ""
-        return halts.name_of(made)
+            return "", False
+        return halts.name_of(made), was_there
 
-    def _take_or_make_another(self, ref: Ref, action: StopAction, reason: str) -> Raw:
+    def _take_or_make_another(
+        self, ref: Ref, action: StopAction, reason: str, before: StopAction | None
+    ) -> tuple[Raw, bool]:
         """The halt of that name, if it does the same; whoever may make halts may not be allowed to change them."""
         try:
             found = self._kube.get_halt(halts.halt_name(ref))
         except NotFound:  # deleted in this moment
-            return self._kube.create_halt(halts.build_kill_halt(ref, action, reason))
+            return self._kube.create_halt(halts.build_kill_halt(ref, action, reason, action_before=before)), False
         if halts.does_the_same(found, ref, action):
-            return found
-        return self._kube.create_halt(halts.build_kill_halt(ref, action, reason, is_taken=True))
+            return found, True
+        another = halts.build_kill_halt(ref, action, reason, is_taken=True, action_before=before)
+        return self._kube.create_halt(another), False
 
     def _wait(self, targets: list[Target], wish: Wish, deadline: float, pool: ThreadPoolExecutor) -> None:
         repeat_at = self._clock.monotonic() + REPEAT_SECONDS
@@ -235,7 +245,7 @@ class Kill:
                 except ApiError as error:
                     self._note(target, f"not asked again: {error}")
             if there is not None and asked.halt and asked.halt not in there:
-                target.asked = replace(asked, halt=self._make_halt(target, asked.action, wish))
+                target.asked = replace(asked, halt=self._make_halt(target, asked.action, wish)[0])
 
         for _ in pool.map(ask_again, unheard):
             pass

@@ -57,6 +57,9 @@ class Asked:
     """Id of the latch that was reported when the stop was asked for."""
     halt: str = ""
     """Name of the TradingHalt for this bot; empty: there is none."""
+    is_halt_news: bool = True
+    """Whoever names the halt has seen this request. Not so, where an earlier halt of that name has gone since, which
+    the report that was there still names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,13 @@ class Proof:
     """For a person: what is missing, or what is proved."""
     is_latched: bool = False
     """The trader has taken this very stop: asking again would change nothing."""
+    has_given_up: bool = False
+    """Its Flatten sells no more, though something is held."""
 
     @property
     def is_final(self) -> bool:
-        """Nothing better can come. Not flat is not: the trader goes on selling."""
-        return self.outcome in (Outcome.STOPPED, Outcome.GONE)
+        """Nothing better can come. Not flat is not, as long as the trader goes on selling."""
+        return self.outcome in (Outcome.STOPPED, Outcome.GONE) or self.has_given_up
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
@@ -105,7 +110,7 @@ def judge(bot: BotView | None, asked: Asked) -> Proof:
     if latch.state != LatchState.STOPPED:
         return _judge_stopping(latch, trader)
     if asked.action is StopAction.FLATTEN and latch.flat is not Flat.TRUE:
-        return Proof(Outcome.NOT_FLAT, _why_not_flat(latch), is_latched=True)
+        return Proof(Outcome.NOT_FLAT, _why_not_flat(latch), is_latched=True, has_given_up=bool(latch.given_up))
     return Proof(Outcome.STOPPED, _what_is_proved(latch), is_latched=True)
 
 
@@ -117,16 +122,16 @@ def _is_about_this_request(trader: TraderView, asked: Asked) -> bool:
     """
     has_seen_the_patch = 0 < asked.generation <= trader.generation
     is_new = trader.latch.id != asked.latch_before
-    return has_seen_the_patch or is_new or _names_the_halt(trader.latch, asked)
+    return has_seen_the_patch or is_new or (asked.is_halt_news and names_halt(trader.latch, asked.halt))
 
 
 def _may_be_released(bot: BotView, latch: LatchView, asked: Asked) -> bool:
     """Its id is named, the switch is off, and the trader does not know of a halt that holds it."""
-    return bot.rearm == latch.id and not bot.is_engaged and not _names_the_halt(latch, asked)
+    return bot.rearm == latch.id and not bot.is_engaged and not names_halt(latch, asked.halt)
 
 
-def _names_the_halt(latch: LatchView, asked: Asked) -> bool:
-    return bool(asked.halt) and f"TradingHalt/{asked.halt}" in latch.active_sources
+def names_halt(latch: LatchView, name: str) -> bool:
+    return bool(name) and f"TradingHalt/{name}" in latch.active_sources
 
 
 def _judge_stopping(latch: LatchView, trader: TraderView) -> Proof:
@@ -157,8 +162,10 @@ def _list_orders(orders: list[OrderView]) -> str:
 
 def _why_not_flat(latch: LatchView) -> str:
     left = ", ".join(latch.positions_left)
-    known = f"still held: {left}" if left else f"flat is {latch.flat}"
-    return f"stopped, but not flat: {known}" + (f"; {latch.message}" if latch.message else "")
+    parts = [f"still held: {left}" if left else f"flat is {latch.flat}"]
+    parts += [f"gave up {each.symbol}: {each.reason}" for each in latch.given_up]
+    parts += [latch.message] if latch.message else []
+    return f"stopped, but not flat: {'; '.join(parts)}"
 
 
 def _what_is_proved(latch: LatchView) -> str:

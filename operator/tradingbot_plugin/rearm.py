@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tradingbot_api.spec import StopAction
 from tradingbot_plugin import halts
 from tradingbot_plugin.clock import Clock
 from tradingbot_plugin.errors import ApiError, Forbidden, Invalid, NotFound, Refused, Unreachable
@@ -61,8 +62,9 @@ class Rearm:
         check_halts(bot, [each for each in known if halts.matches(each, bot, self._clock.now())])
         if not is_wanted(bot):
             raise Refused("nothing was changed")
-        release.generation = self._patch(bot, latch)
-        self._delete_halts(release, [each for each in known if halts.is_made_by_kill(each, ref)])
+        ours = [each for each in known if halts.is_made_by_kill(each, ref)]
+        release.generation = self._patch(bot, latch, halts.read_action_before(ours))
+        self._delete_halts(release, ours)
         return release
 
     def _list_halts(self, release: Release) -> list[Raw]:
@@ -72,12 +74,12 @@ class Rearm:
             release.notes.append(f"whether a TradingHalt still stops it cannot be seen: {error.message}")
             return []
 
-    def _patch(self, bot: BotView, latch: LatchView) -> int:
+    def _patch(self, bot: BotView, latch: LatchView, action: StopAction | None) -> int:
         """The generation that asks for the release."""
         seen = bot
         for _ in range(_TRIES):
             try:
-                return read_bot(self._kube.patch_bot(bot.ref, build_operations(seen, latch.id))).generation
+                return read_bot(self._kube.patch_bot(bot.ref, build_operations(seen, latch.id, action))).generation
             except Invalid:
                 now = read_bot(self._kube.get_bot(bot.ref))
                 if (now.uid, now.generation) == (seen.uid, seen.generation):
@@ -161,13 +163,15 @@ def check_unchanged(before: BotView, now: BotView, latch_id: str) -> None:
         raise Refused(f"{before.ref} has another latch now, {now.latch.id}: nothing was released")
 
 
-def build_operations(bot: BotView, latch_id: str) -> list[dict[str, Any]]:
-    """PURE. A JSON patch that is refused when the bot is not as it was seen."""
+def build_operations(bot: BotView, latch_id: str, action: StopAction | None = None) -> list[dict[str, Any]]:
+    """PURE. A JSON patch that is refused when the bot is not as it was seen. `action`: what a kill wrote over."""
     tests: list[dict[str, Any]] = [
         {"op": "test", "path": "/metadata/uid", "value": bot.uid},
         {"op": "test", "path": "/metadata/generation", "value": bot.generation},
     ]
     change: dict[str, Any] = {"engaged": False, "rearm": latch_id}
+    if action is not None:
+        change["action"] = action.value
     if not bot.has_switch:
         return [*tests, {"op": "add", "path": "/spec/killSwitch", "value": change}]
     return tests + [{"op": "add", "path": f"/spec/killSwitch/{key}", "value": value} for key, value in change.items()]

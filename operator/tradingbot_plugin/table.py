@@ -125,6 +125,7 @@ def latch_json(latch: LatchView) -> dict[str, Any]:
         ],
         "positionsClosed": latch.positions_closed,
         "positionsLeft": list(latch.positions_left),
+        "givenUp": [{"symbol": each.symbol, "reason": each.reason} for each in latch.given_up],
         "dust": list(latch.dust),
         "flat": latch.flat.value,
     }

@@ -51,6 +51,14 @@ class SourceView:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenUpView:
+    """A position that Flatten has stopped selling."""
+
+    symbol: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LatchView:
     """A latch as somebody reported it."""
 
@@ -67,6 +75,7 @@ class LatchView:
     orders: tuple[OrderView, ...] = ()
     positions_closed: int = 0
     positions_left: tuple[str, ...] = ()
+    given_up: tuple[GivenUpView, ...] = ()
     dust: tuple[str, ...] = ()
     flat: Flat = Flat.UNKNOWN
 
@@ -205,6 +214,9 @@ def read_latch(raw: object) -> LatchView:
         ),
         positions_closed=_number(latch, "positionsClosed"),
         positions_left=_texts(latch, "positionsLeft"),
+        given_up=tuple(
+            GivenUpView(_text(each, "symbol"), _text(each, "reason")) for each in _mappings(latch, "givenUp")
+        ),
         dust=_texts(latch, "dust"),
         flat=_read_flat(latch.get("flat")),
     )

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from support.simulation.mutant import Edit, build_mutant
+
 pytestmark = pytest.mark.simulation
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 500
-Edit = tuple[str, str, str]
-"""File, what stands there once, and what stands there instead."""
 
 LOST = "        self._emit(order_id, OrderState.UNRESOLVED, str(answer))\n        self._hooks.on_doubt(order_id)\n"
 GONE = """\
@@ -52,17 +51,6 @@ MUTANTS: dict[str, tuple[Edit, ...]] = {
         ("orders/gateway.py", "            # Whatever it was, the order's own state decides", GONE + "            # W"),
     ),
 }
-
-
-def build_mutant(folder: Path, edits: tuple[Edit, ...]) -> Path:
-    package = folder / "tradingbot_trader"
-    shutil.copytree(ROOT / "trader" / "tradingbot_trader", package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, before, after in edits:
-        path = package / name
-        text = path.read_text()
-        assert text.count(before) == 1, f"{name} has changed: {before!r} stands there {text.count(before)} times"
-        path.write_text(text.replace(before, after))
-    return folder
 
 
 @pytest.mark.parametrize("name", MUTANTS)

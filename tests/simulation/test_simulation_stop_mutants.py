@@ -27,7 +27,7 @@ SELLS = """\
 """
 WRITE = "return self._desk.record(write, must_not_be_lost=True)"
 ESCAPE = "        if not self.verdict.passes(adds_risk=intent.purpose is Purpose.ENTRY):\n"
-LEFT = "return [order for order in orders if order.intent.purpose is not Purpose.PROTECT]"
+LEFT = "        orders = [order for order in orders if order.intent.purpose is not Purpose.PROTECT]\n"
 MUTANTS: dict[str, tuple[Edit, str]] = {
     "acknowledged-before-it-is-durable": (("control/stop.py", WRITE, "return True"), "kill-switch-idle"),
     "latch-does-not-hold-back": (
@@ -67,7 +67,7 @@ MUTANTS: dict[str, tuple[Edit, str]] = {
         ),
         "signal and ReduceOnly",
     ),
-    "protective-stops-are-cancelled": (("control/stop.py", LEFT, "return orders"), "signal-idle-CancelOrders"),
+    "protective-stops-are-cancelled": (("control/stop.py", LEFT, ""), "signal-idle-CancelOrders"),
     "any-rearm-releases": (("control/latch.py", "if rearm == active.id else None", "if rearm else None"), "halt-idle"),
     "released-without-a-look": (
         ("control/stop.py", "        if self._books_agree():\n            return True\n", "        return True\n"),

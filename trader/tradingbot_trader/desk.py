@@ -119,6 +119,10 @@ class Desk:
         self._exit_asked_ns[symbol] = now_ns
         return self._leave(symbol, Exit(reason, slippage_steps=slippage_steps, is_sliced=is_sliced))
 
+    def stay(self, reason: str) -> None:
+        """Whoever asked for exits for this reason wants no more of them, not even one that waits for a cancel."""
+        self._exits = {symbol: asked for symbol, asked in self._exits.items() if asked[0].reason != reason}
+
     def is_leaving(self, symbol: str) -> bool:
         """Whether an exit of the symbol was asked for a moment ago."""
         _, asked_ns = self._exits.get(symbol, (None, -LEAVING_NS))

@@ -16,7 +16,7 @@ import structlog
 
 from tradingbot_api.conditions import TradingState
 from tradingbot_api.decimal import format_decimal
-from tradingbot_api.spec import StopAction, TradingBotSpec
+from tradingbot_api.spec import TradingBotSpec
 from tradingbot_api.status import ConfigReport
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.requests import answer, forget_old, pending
@@ -225,9 +225,7 @@ class Trading:
 
     def stop_by_signal(self) -> None:
         """Somebody on the node, or in the pod, asks for a stop: it works with no API server at all."""
-        configuration = self.configuration
-        action = configuration.spec.kill_switch.action if configuration is not None else StopAction.CANCEL_ORDERS
-        if self.stop.trip(StopRequest(SIGNAL, action, "SIGUSR1")):
+        if self.stop.trip(StopRequest(SIGNAL, self.stop.asked_action, "SIGUSR1")):
             self.standing.judge()
             self.stop.advance(self._instruments)
             self._world.urge_report()
@@ -368,14 +366,13 @@ class Trading:
 
     def _may_protect(self) -> bool:
         """Not while the process is ending or nothing may leave: a stop taken away would have no successor. Not before
-        the account was looked at: one that a lost store had placed may rest there. And a Flatten sells everything."""
+        the account was looked at: one that a lost store had placed may rest there."""
         verdict = self.verdict
         return (
             self.execution.rests_stops
             and self.mandate.limits is not None
             and verdict.state is not TradingState.HALTED
             and not {Cause.TERMINATING, Cause.RECONCILING}.intersection(verdict.causes)
-            and not self.stop.is_selling
         )
 
     def _check_losses(self) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from support.plugin import Ended
 from support.polling import until
 from tradingbot_sandbox.control_plane.api import ApiClient
 from tradingbot_sandbox.control_plane.control_plane import ControlPlane
@@ -175,17 +175,6 @@ class Trader(threading.Thread):
         if told != self._told:
             self.desk.report(bot, self._latch)
             self._told = told
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @dataclass

@@ -90,9 +90,9 @@ def test_nothing_is_released_while_a_source_is_on() -> None:
 
 
 def test_stricter_action_escalates_and_a_milder_one_does_not() -> None:
-    flatten = StopRequest("TradingHalt/all", StopAction.FLATTEN, "")
+    flatten = StopRequest("TradingHalt/all", StopAction.FLATTEN, "fire")
     assert decide(LATCHED, [KILL, flatten], rearm="", reported=None, released_ids=()) == Escalate(
-        StopAction.FLATTEN, "TradingHalt/all"
+        StopAction.FLATTEN, "TradingHalt/all", "fire"
     )
     milder = StopRequest("KillSwitch", StopAction.REDUCE_ONLY, "")
     assert decide(LATCHED, [milder], rearm="", reported=None, released_ids=()) is None

@@ -2,76 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-from support.account import BTC, BUSY, ETH, LOST, FakeAccount, Rig
-from support.virtual import VirtualClock, run
+from support.account import BTC, BUSY, ETH, LOST
+from support.stops import Scene, play
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.spec import StopAction
-from tradingbot_api.status import Flat, Latch
+from tradingbot_api.status import Flat
 from tradingbot_trader.control.flatten import MOST_UNSOLD
-from tradingbot_trader.control.latch import StopRequest
 from tradingbot_trader.control.stop import Stop
 from tradingbot_trader.orders.order import BookName, OrderState, Side
 from tradingbot_trader.orders.snapshot import Place, trade_event
 from tradingbot_trader.venues.account import VenueTrade
 
 D = Decimal
-TICK_SECONDS = 0.05
 COLLAR = D("0.02")
 """The default of `priceCollarPercent`."""
-
-
-class Scene:
-    """A live desk with a stop on it, ticking as the trader does."""
-
-    def __init__(self, rig: Rig) -> None:
-        self.rig = rig
-        self.stop = Stop(rig.desk, rig.venue_clock, new_id=lambda: "latch-1")
-
-    def latch(self, action: StopAction = StopAction.CANCEL_ORDERS) -> None:
-        assert self.stop.trip(StopRequest("KillSwitch", action, "drill"))
-
-    async def tick(self, seconds: float) -> None:
-        for _ in range(round(seconds / TICK_SECONDS)):
-            self.stop.advance(self.rig.instruments)
-            await self.rig.clock.sleep(TICK_SECONDS)
-
-    @property
-    def told(self) -> Latch:
-        assert self.stop.latch is not None
-        return self.stop.latch
-
-    def exits(self) -> list[str]:
-        """Client order ids of what was sent to sell."""
-        orders = self.rig.account.orders.values()
-        return [order.client_order_id for order in orders if order.side is Side.SELL]
-
-    def result(self, client_order_id: str) -> str:
-        return next(order.result for order in self.told.orders if order.client_order_id == client_order_id)
-
-
-def play(folder: Path, test: Callable[[Scene], Awaitable[None]], *, symbols: Any = (BTC, ETH)) -> None:
-    async def go() -> None:
-        clock = VirtualClock()
-        rig = await Rig(folder, clock, FakeAccount(clock), symbols=symbols).start()
-        await rig.settle()
-        try:
-            await test(Scene(rig))
-        finally:
-            await rig.end()
-
-    run(go())
-
-
-async def hold(rig: Rig, symbol: str = BTC) -> None:
-    """A position of 0.2."""
-    order = rig.enter(symbol)
-    await rig.settle()
-    rig.account.fill(order, rig.order(order).intent.quantity_base)
 
 
 def test_resting_entries_are_cancelled_and_told(tmp_path: Path) -> None:
@@ -129,7 +76,7 @@ def test_cancel_that_fails_is_sent_again_until_the_order_is_gone(tmp_path: Path)
 
 def test_flatten_sells_what_is_held_when_nothing_is_in_the_way(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.latch(StopAction.FLATTEN)
         scene.rig.account.takes = D(1)
         await scene.tick(2)
@@ -141,7 +88,7 @@ def test_flatten_sells_what_is_held_when_nothing_is_in_the_way(tmp_path: Path) -
 
 def test_flatten_tries_again_what_the_market_did_not_take(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.latch(StopAction.FLATTEN)
         await scene.tick(3)
         assert scene.told.state is LatchState.STOPPING
@@ -155,7 +102,7 @@ def test_flatten_tries_again_what_the_market_did_not_take(tmp_path: Path) -> Non
 
 def test_reduce_only_takes_entries_and_leaves_the_rest(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         entry = scene.rig.enter(ETH)
         await scene.rig.settle()
         scene.latch(StopAction.REDUCE_ONLY)
@@ -170,7 +117,7 @@ def test_flatten_sells_one_symbol_while_an_order_of_another_is_unresolved(tmp_pa
     """DESIGN: Flatten sells what the ledger holds, less open and unresolved sells."""
 
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.rig.account.will("place", LOST)
         scene.rig.enter(ETH)
         await scene.rig.settle()
@@ -184,7 +131,7 @@ def test_flatten_sells_one_symbol_while_an_order_of_another_is_unresolved(tmp_pa
 
 def test_flatten_sells_one_symbol_while_a_cancel_of_another_is_refused(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.rig.enter(ETH)
         await scene.rig.settle()
         scene.rig.account.takes = D(1)
@@ -229,7 +176,7 @@ def test_latched_bot_does_not_read_its_ended_orders_at_each_tick(tmp_path: Path)
     """Twenty times a second: a Flatten that the market takes in a thousand slices stops the event loop."""
 
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.rig.account.latency_seconds = 0.2
         scene.latch(StopAction.FLATTEN)
         await scene.tick(60)
@@ -245,7 +192,7 @@ def test_latched_bot_does_not_read_its_ended_orders_at_each_tick(tmp_path: Path)
 
 def test_flatten_does_not_cancel_its_own_exit(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.rig.account.takes = D(1)
         scene.rig.account.latency_seconds = 0.3
         scene.latch(StopAction.FLATTEN)
@@ -281,7 +228,7 @@ def test_result_is_read_once_and_again_when_something_comes_about_an_order_that_
 def test_flatten_sells_in_slices_of_one_order(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
         for _ in range(3):
-            await hold(scene.rig)
+            await scene.hold()
         held = scene.rig.held()
         scene.rig.account.takes = D(1)
         scene.latch(StopAction.FLATTEN)
@@ -297,7 +244,7 @@ def test_flatten_sells_in_slices_of_one_order(tmp_path: Path) -> None:
 
 def test_flatten_that_finds_no_buyer_gives_up_and_tells_what_is_left(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.latch(StopAction.FLATTEN)
         await scene.tick(MOST_UNSOLD + 5)
         assert scene.told.state is LatchState.STOPPED
@@ -316,7 +263,7 @@ def test_flatten_that_finds_no_buyer_gives_up_and_tells_what_is_left(tmp_path: P
 
 def test_what_was_given_up_is_not_sold_by_the_next_life(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.latch(StopAction.FLATTEN)
         await scene.tick(MOST_UNSOLD + 5)
         tried = len(scene.exits())
@@ -324,14 +271,13 @@ def test_what_was_given_up_is_not_sold_by_the_next_life(tmp_path: Path) -> None:
         scene.rig.account.takes = D(1)
         await scene.tick(5)
         assert (len(scene.exits()), scene.told.state) == (tried, LatchState.STOPPED)
-        assert not scene.stop.is_selling, "a protective stop may rest again"
 
     play(tmp_path, test)
 
 
 def test_one_buyer_in_between_and_flatten_goes_on(tmp_path: Path) -> None:
     async def test(scene: Scene) -> None:
-        await hold(scene.rig)
+        await scene.hold()
         scene.latch(StopAction.FLATTEN)
         for _ in range(3):
             scene.rig.account.takes = D(0)

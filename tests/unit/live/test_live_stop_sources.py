@@ -5,35 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from support.bench import Bench
+from support.stops import StopBench
 from support.virtual import run
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.spec import StopAction
-from tradingbot_api.status import Flat, Latch
+from tradingbot_api.status import Flat
 from tradingbot_trader.control.break_glass import FILE_NAME, read_file
 
 
-class Stage(Bench):
-    @property
-    def latch(self) -> Latch:
-        assert self.trading.stop.latch is not None
-        return self.trading.stop.latch
-
-    @property
-    def is_latched(self) -> bool:
-        return self.trading.stop.is_latched
-
+class Stage(StopBench):
     @property
     def sources(self) -> dict[str, bool]:
         return {each.source: each.active for each in self.latch.sources}
-
-    @property
-    def glass(self) -> Path:
-        return self.folder / "store" / FILE_NAME
-
-    def ask(self, **switch: object) -> None:
-        self.kube.edit(killSwitch=switch)
-        self.look()
 
 
 def play(folder: Path, test: Callable[[Stage], Awaitable[None]], **spec: object) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import structlog
 
 from tradingbot_api.spec import DeleteAction, Mode
-from tradingbot_api.status import MAX_REPORTED_ORDERS, DrainReason, DrainReport, StoppedOrder
+from tradingbot_api.status import DrainReason, DrainReport
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.control.flatten import Flatten
 from tradingbot_trader.control.latch import is_suspended
-from tradingbot_trader.control.stop import describe_kept, describe_order, sells_at_once
+from tradingbot_trader.control.stopped_orders import cut, describe_kept, describe_order, sells_at_once
 from tradingbot_trader.control.timestamps import rfc3339
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.orders.machine import Order
@@ -103,7 +103,7 @@ class Drain:
             return False
         kept = [describe_kept(order) for order in self._desk.open_orders() if order.intent.purpose is Purpose.PROTECT]
         touched = [describe_order(self._desk.find(order_id) or order) for order_id, order in self._touched.items()]
-        orders: list[StoppedOrder] = [*kept, *touched][:MAX_REPORTED_ORDERS]
+        orders = cut([*kept, *touched])
         told = self.report.model_copy(update={"done": is_done, "orders": orders, "given_up": self._sale.given_up})
         if told == self.report:
             return False

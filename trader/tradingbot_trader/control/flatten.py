@@ -22,8 +22,7 @@ FLATTEN = "flatten"
 MOST_UNSOLD = 30
 """So many orders in a row that found no buyer, the later ones at the far end of the collar: half a minute at their pace
 (EXIT_PACE_NS), longer than a book takes to come back after a large order."""
-_UNSOLD = frozenset({OrderState.EXPIRED, OrderState.CANCELLED})
-_ON_ITS_WAY = frozenset({NoOrderReason.EXIT_OPEN, NoOrderReason.NOTHING_HELD, NoOrderReason.DUST})
+_UNSOLD = frozenset({OrderState.EXPIRED, OrderState.CANCELLED, OrderState.REJECTED})
 
 
 class Flatten:
@@ -36,6 +35,8 @@ class Flatten:
         self._watched: dict[str, str] = {}
         """Symbols by the orders whose end has not been counted."""
         self._unsold: Counter[str] = Counter()
+        self._refused: dict[str, str] = {}
+        """By symbol: what the venue said of the last order, when it refused it."""
         self._waits: dict[str, str] = {}
         """By symbol: why nothing can be sold just now."""
         self.asked: set[str] = set()
@@ -69,24 +70,38 @@ class Flatten:
     def _sell(self, symbol: str) -> None:
         if self._unsold[symbol] >= MOST_UNSOLD:
             why = f"{MOST_UNSOLD} orders in a row found no buyer within risk.priceCollarPercent of the last price"
-            self._reasons[symbol] = why
-            self._waits.pop(symbol, None)
-            _log.error("flatten_gave_up", symbol=symbol, reason=why, action="sell it by hand, or re-arm and kill again")
+            refused = self._refused.get(symbol)
+            self._give_up(symbol, f"{why}; the venue refused the last one: {refused}" if refused else why)
             return
         self.asked.add(symbol)
         said = self._desk.exit(symbol, FLATTEN, slippage_steps=1 + self._unsold[symbol], is_sliced=True)
         if said is None:
             return  # tried a moment ago: what was said then still holds
-        if isinstance(said, NoOrder):
-            why = "" if said.reason in _ON_ITS_WAY else said.reason.value
-        else:
-            why = ", ".join(denial.reason.value for denial in said.denials)
+        if not isinstance(said, NoOrder):
             if said.is_approved:
                 self._watched[said.intent.client_order_id] = symbol
+            self._wait(
+                symbol, ", ".join(denial.reason.value for denial in said.denials) or self._refused.get(symbol, "")
+            )
+        elif said.reason is NoOrderReason.DUST:
+            self._give_up(symbol, said.message)  # enough at what it cost, too little at what it is worth now
+        elif said.reason is NoOrderReason.EXIT_OPEN:
+            orders = self._desk.engine.orders.values()
+            is_unknown = any(o.intent.symbol == symbol and o.state is OrderState.UNRESOLVED for o in orders)
+            self._wait(symbol, "an order of it is not resolved" if is_unknown else "")
+        else:
+            self._wait(symbol, said.reason.value)
+
+    def _wait(self, symbol: str, why: str) -> None:
         if why:
             self._waits[symbol] = why
         else:
             self._waits.pop(symbol, None)
+
+    def _give_up(self, symbol: str, why: str) -> None:
+        self._reasons[symbol] = why
+        self._waits.pop(symbol, None)
+        _log.error("flatten_gave_up", symbol=symbol, reason=why, action="sell it by hand, or re-arm and kill again")
 
     def _count(self) -> None:
         """How many have found no buyer since the last that did. One that did not reach the market was no attempt."""
@@ -99,7 +114,12 @@ class Flatten:
                 continue
             del self._watched[order_id]
             ended = self._desk.find(order_id)
-            if ended is not None and ended.filled_base > 0:
+            if ended is None:
+                continue
+            self._refused.pop(symbol, None)
+            if ended.filled_base > 0:
                 self._unsold[symbol] = 0
-            elif ended is not None and ended.state in _UNSOLD:
+            elif ended.state in _UNSOLD:
                 self._unsold[symbol] += 1
+            if ended.state is OrderState.REJECTED:
+                self._refused[symbol] = ended.reason

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.spec import StopAction
-from tradingbot_api.status import Latch
+from tradingbot_api.status import MAX_REPORTED_SOURCES, Latch, LatchSource
 from tradingbot_trader.control.timestamps import parse_rfc3339
 
 _SEVERITY = {StopAction.REDUCE_ONLY: 0, StopAction.CANCEL_ORDERS: 1, StopAction.FLATTEN: 2}
@@ -66,6 +66,7 @@ class Escalate:
 
     action: StopAction
     source: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,12 @@ def read_kill_switch(raw: Mapping[str, Any]) -> StopRequest | None:
     switch = _mapping(_mapping(raw.get("spec")).get("killSwitch"))
     if switch.get("engaged", False) in (False, None):
         return None
-    return StopRequest(KILL_SWITCH, _action(switch.get("action")), _text(switch.get("reason")))
+    return StopRequest(KILL_SWITCH, read_action(raw), _text(switch.get("reason")))
+
+
+def read_action(raw: Mapping[str, Any]) -> StopAction:
+    """What the bot's spec says that a stop should do."""
+    return _action(_mapping(_mapping(raw.get("spec")).get("killSwitch")).get("action"))
 
 
 def read_rearm(raw: Mapping[str, Any]) -> str:
@@ -144,16 +150,43 @@ def decide(
     if reported is not None and (reported.id in released_ids or reported.id == rearm):
         reported = None  # the status is older than the release, or a person releases what only the status remembers
     if active is None:
+        if reported is not None and (strictest is None or _SEVERITY[reported.action] > _SEVERITY[strictest.action]):
+            return Engage(reported.id, reported.source or KILL_SWITCH, reported.action, reported.reason)
         if strictest is not None:
             return Engage(reported.id if reported else "", strictest.source, strictest.action, strictest.reason)
-        if reported is not None:
-            return Engage(reported.id, reported.source or KILL_SWITCH, reported.action, reported.reason)
         return None
     if strictest is not None:
         if _SEVERITY[strictest.action] > _SEVERITY[active.action]:
-            return Escalate(strictest.action, strictest.source)
+            return Escalate(strictest.action, strictest.source, strictest.reason)
         return None
     return Release(active.id) if rearm == active.id else None
+
+
+def name_sources(
+    known: Sequence[LatchSource], requests: Sequence[StopRequest], now: str, *, are_active: bool
+) -> list[LatchSource]:
+    """Each who asks or asked, in the order in which they were first seen, at most MAX_REPORTED_SOURCES: those who still
+    ask before the others. `are_active` False: these asked once, and only a stricter action is news of them."""
+    asking = {request.source: request for request in requests}
+    told = []
+    for each in known:
+        request = asking.pop(each.source, None)
+        if request is None:
+            told.append(each.model_copy(update={"active": False}) if are_active else each)
+        elif are_active or _SEVERITY[request.action] > _SEVERITY[each.action]:
+            news = {"action": request.action, "reason": request.reason, "active": are_active}
+            told.append(each.model_copy(update=news))
+        else:
+            told.append(each)
+    told += [
+        LatchSource(source=source, action=each.action, reason=each.reason, since=now, active=are_active)
+        for source, each in asking.items()
+    ]
+    return (
+        sorted(told, key=lambda each: not each.active)[:MAX_REPORTED_SOURCES]
+        if len(told) > MAX_REPORTED_SOURCES
+        else told
+    )
 
 
 def _matches(raw: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:

@@ -15,22 +15,14 @@ import structlog
 from tradingbot_api.conditions import LatchState
 from tradingbot_api.decimal import format_decimal
 from tradingbot_api.spec import StopAction
-from tradingbot_api.status import (
-    MAX_REPORTED_ORDERS,
-    MAX_REPORTED_SOURCES,
-    Flat,
-    Latch,
-    LatchSource,
-    StoppedOrder,
-)
+from tradingbot_api.status import Flat, Latch, StoppedOrder
 from tradingbot_trader.book.audit import AuditKind
 from tradingbot_trader.book.ledger import Position
 from tradingbot_trader.book.store import Transaction
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.control import latch as rules
-from tradingbot_trader.control.flatten import Flatten
+from tradingbot_trader.control.flatten import FLATTEN, Flatten
 from tradingbot_trader.control.latch import (
-    BREAK_GLASS,
     ActiveLatch,
     Engage,
     Escalate,
@@ -38,23 +30,13 @@ from tradingbot_trader.control.latch import (
     ReportedLatch,
     StopRequest,
 )
+from tradingbot_trader.control.stopped_orders import cut, describe_kept, describe_order, sells_at_once
 from tradingbot_trader.control.timestamps import rfc3339
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.orders.machine import Order
-from tradingbot_trader.orders.order import OrderState, OrderType, Purpose, TimeInForce
-from tradingbot_trader.orders.protection import PROTECTIVE
+from tradingbot_trader.orders.order import OrderState, Purpose
 
 _log = structlog.get_logger("stop")
-_RESULT = {
-    OrderState.CANCELLED: "Cancelled",
-    OrderState.EXPIRED: "Cancelled",
-    OrderState.FILLED: "Filled",
-    OrderState.REJECTED: "Rejected",
-    OrderState.UNRESOLVED: "Unresolved",
-    OrderState.DENIED: "Denied",
-    OrderState.PRESUMED_ABSENT: "PresumedAbsent",
-}
-"""What has none of these names is open, and remains."""
 MAX_REPORTED_POSITIONS = 20
 
 
@@ -84,6 +66,10 @@ class Stop:
         self._reported: ReportedLatch | None = None
         self._clears_for = ""
         """The latch that is released when the reconciliation, which was asked for, has passed."""
+        self._glass: str | None = None
+        """What the file said when it was last decided upon."""
+        self.asked_action = StopAction.CANCEL_ORDERS
+        """`killSwitch.action` of the spec as it was last seen, whatever else is wrong with it."""
         stored = desk.store.current_latch()
         self.latch: Latch | None = stored.latch if stored is not None else None
         self._released: set[str] = set(desk.store.released_latch_ids())
@@ -101,7 +87,7 @@ class Stop:
 
     def consider(self, raw: Mapping[str, Any], halts: Sequence[Mapping[str, Any]] | None) -> bool:
         """Look at what is asked for now; True when the latch changed. Unknown halts (None) release nothing."""
-        own = rules.read_kill_switch(raw)
+        own, self.asked_action = rules.read_kill_switch(raw), rules.read_action(raw)
         self._requests = ([own] if own else []) + rules.read_halts(raw, halts or [], self._clock.now_ns())
         self._knows_halts = halts is not None
         self._rearm, self._reported = rules.read_rearm(raw), rules.read_reported(raw)
@@ -129,19 +115,17 @@ class Stop:
 
     def _has_local_news(self) -> bool:
         """Whether what no look at the object brings is to be decided upon: the file, or a release that is under way."""
-        glass = self._read_break_glass()
-        was_on = self.latch is not None and any(
-            each.active and each.source == BREAK_GLASS for each in self.latch.sources
-        )
-        return (glass is not None) is not was_on or bool(self._clears_for)
+        return self._read_break_glass() != self._glass or bool(self._clears_for)
 
     def _active(self) -> ActiveLatch | None:
         return ActiveLatch(self.latch.id, self.latch.action or StopAction.CANCEL_ORDERS) if self.latch else None
 
     def _decide(self) -> bool:
         before = self.latch
-        glass = self._read_break_glass()
+        self._glass = glass = self._read_break_glass()
         requests = [*self._requests, *([rules.read_glass_words(glass)] if glass is not None else [])]
+        if self._clears_for and requests:
+            self._latch_anew(requests)
         decision = rules.decide(
             self._active(), requests, rearm=self._rearm, reported=self._reported, released_ids=self._released
         )
@@ -162,6 +146,15 @@ class Stop:
         elif isinstance(decision, Escalate):
             self._escalate(decision)
 
+    def _latch_anew(self, requests: Sequence[StopRequest]) -> None:
+        """A stop that comes while a re-arm waits is another stop: it has an id of its own, which the re-arm does not
+        name, and does what it asks for itself."""
+        latch, decision = self.latch, rules.decide(None, requests, rearm="", reported=None, released_ids=())
+        if latch is not None and isinstance(decision, Engage):
+            self._clears_for = ""
+            self._released.add(latch.id)
+            self._engage(decision, self._clock.now_ns(), instead_of=latch)
+
     def _is_clear(self, latch_id: str) -> bool:
         """A release needs a comparison with the account that began after it was asked for."""
         if self._clears_for != latch_id:
@@ -181,27 +174,12 @@ class Stop:
         return f"Not released: {names} still asks for the stop."
 
     def _name_sources(self, requests: Sequence[StopRequest], *, are_active: bool) -> None:
-        """Each who asks, with the time at which that was first seen; `are_active` False: they asked, once."""
         if self.latch is None:
             return
-        asking = {request.source: request for request in requests}
-        known = {each.source: each for each in self.latch.sources}
         now = rfc3339(self._clock.now_ns())
-        told = [
-            each.model_copy(update={"active": each.source in asking}) if are_active else each
-            for each in self.latch.sources
-            if are_active or each.source not in asking
-        ]
-        for source, request in asking.items():
-            if source not in known or not are_active:
-                since = known[source].since if source in known else now
-                told.append(
-                    LatchSource(
-                        source=source, action=request.action, reason=request.reason, since=since, active=are_active
-                    )
-                )
+        told = rules.name_sources(self.latch.sources, requests, now, are_active=are_active)
         if told != self.latch.sources:
-            self.latch = self.latch.model_copy(update={"sources": told[-MAX_REPORTED_SOURCES:]})
+            self.latch = self.latch.model_copy(update={"sources": told})
             self._write(self.latch, None)
 
     def _say(self, message: str) -> None:
@@ -228,22 +206,9 @@ class Stop:
         if self.latch is not None and self.latch.state is LatchState.STOPPED:
             return self._desk.open_orders(entries_only=True)  # an exit that came after the stop is not its business
         orders = self._desk.open_orders(entries_only=action is StopAction.REDUCE_ONLY)
-        if action is StopAction.FLATTEN:
-            return [order for order in orders if not sells_at_once(order)]
-        return [order for order in orders if order.intent.purpose is not Purpose.PROTECT]
-
-    def _kept(self) -> list[Order]:
-        """Protective stops, unless everything is to be sold: they take risk off when nobody is there to do it."""
-        if self.latch is None or self.is_selling:
-            return []
-        return [order for order in self._desk.open_orders() if order.intent.purpose is Purpose.PROTECT]
-
-    @property
-    def is_selling(self) -> bool:
-        """A Flatten is under way: no protective stop may hold what it sells."""
-        if self.latch is None or self.latch.action is not StopAction.FLATTEN:
-            return False
-        return self.latch.state is not LatchState.STOPPED or not self.latch.given_up
+        # A protective stop is taken away by the sale itself, when that could leave: until then it is all that protects.
+        orders = [order for order in orders if order.intent.purpose is not Purpose.PROTECT]
+        return [order for order in orders if action is not StopAction.FLATTEN or not sells_at_once(order)]
 
     def _is_flat_enough(self) -> bool:
         if self.latch is None or self.latch.action is not StopAction.FLATTEN:
@@ -269,7 +234,7 @@ class Stop:
             return Flat.FALSE
         return Flat.UNKNOWN if self._desk.open_orders(entries_only=True) else Flat.TRUE
 
-    def _engage(self, decision: Engage, seen_ns: int) -> None:
+    def _engage(self, decision: Engage, seen_ns: int, *, instead_of: Latch | None = None) -> None:
         latch = Latch(
             state=LatchState.STOPPING,
             id=decision.id or self._new_id(),
@@ -279,16 +244,22 @@ class Stop:
             engaged_at=rfc3339(seen_ns),
         )
         self.latch = latch  # from here on nothing adds risk, recorded or not
-        self._touched, self._ended, self._sale = {}, {}, Flatten(self._desk)
-        if self._write(latch, AuditKind.LATCHED):
+        self._touched, self._ended, self._sale, self._release_says = {}, {}, Flatten(self._desk), ""
+        if self._write(latch, AuditKind.LATCHED, instead_of=instead_of):
             self.latch = latch.model_copy(update={"acknowledged_at": rfc3339(self._clock.now_ns())})
         _log.warning("latched", id=latch.id, source=latch.source, action=latch.action, reason=latch.reason)
 
     def _escalate(self, decision: Escalate) -> None:
         if self.latch is None:
             return
-        update = {"action": decision.action, "source": decision.source, "state": LatchState.STOPPING}
-        self.latch = self.latch.model_copy(update=update)
+        self.latch = self.latch.model_copy(
+            update={
+                "action": decision.action,
+                "source": decision.source,
+                "reason": decision.reason,
+                "state": LatchState.STOPPING,
+            }
+        )
         self._write(self.latch, AuditKind.LATCHED)
         _log.warning("stop_escalated", id=self.latch.id, action=decision.action, source=decision.source)
 
@@ -305,19 +276,21 @@ class Stop:
             return False  # a release that is not recorded would come back as a stop: stay stopped
         self._released.add(decision.id)
         self.latch, self._clears_for = None, ""
+        self._desk.stay(FLATTEN)
         _log.warning("rearmed", id=decision.id)
         return True
 
     def _report(self, *, done: bool) -> bool:
         if self.latch is None:
             return False
-        kept = {order.client_order_id: order for order in self._kept()}
+        open_orders = self._desk.open_orders()
+        kept = {each.client_order_id: each for each in open_orders if each.intent.purpose is Purpose.PROTECT}
         self._touched |= {order_id: order for order_id, order in kept.items() if order_id not in self._touched}
         results = [describe_kept(order) for order in kept.values()]
         results += [self._result(order) for order_id, order in self._touched.items() if order_id not in kept]
         ledger = self._desk.engine.ledger
         update = {
-            "orders": results[:MAX_REPORTED_ORDERS],
+            "orders": cut(results),
             # Never less than was reported: after a restart only the orders that are listed are known again.
             "orders_cancelled": max(
                 self.latch.orders_cancelled, sum(self._is_cancelled_by_us(result) for result in results)
@@ -368,37 +341,12 @@ class Stop:
         was_kept = intent.purpose is Purpose.PROTECT and self.latch and self.latch.action is not StopAction.FLATTEN
         return result.result == "Cancelled" and not was_kept
 
-    def _write(self, latch: Latch, kind: AuditKind | None) -> bool:
+    def _write(self, latch: Latch, kind: AuditKind | None, *, instead_of: Latch | None = None) -> bool:
         def write(tx: Transaction) -> None:
+            if instead_of is not None:
+                tx.put_latch(instead_of, is_active=False)
             tx.put_latch(latch, is_active=True)
             if kind is not None:
                 tx.put_audit(kind, {"latch": latch})
 
         return self._desk.record(write, must_not_be_lost=True)
-
-
-def sells_at_once(order: Order) -> bool:
-    """An exit that cannot rest: it does what Flatten is for, and ends by itself."""
-    at_once = order.intent.type is OrderType.MARKET or order.intent.time_in_force is TimeInForce.IOC
-    return order.intent.purpose is Purpose.EXIT and at_once
-
-
-def describe_order(order: Order) -> StoppedOrder:
-    return StoppedOrder(
-        client_order_id=order.client_order_id,
-        symbol=order.intent.symbol,
-        side=order.intent.side.value,
-        result=_RESULT.get(order.state, "Remaining"),
-        reason=order.reason,
-    )
-
-
-def describe_kept(order: Order) -> StoppedOrder:
-    """Of a protective stop that stays."""
-    return StoppedOrder(
-        client_order_id=order.client_order_id,
-        symbol=order.intent.symbol,
-        side=order.intent.side.value,
-        result="Remaining",
-        reason=PROTECTIVE,
-    )
