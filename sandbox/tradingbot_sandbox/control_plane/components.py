@@ -164,6 +164,7 @@ def controller_manager(layout: Layout, binaries: Binaries, environ: Mapping[str,
         argv=(str(binaries.kube_controller_manager), *_flags(flags)),
         health=(HealthCheck(f"{url}/healthz", Tls(pki.ca)), works),
         address=url,
+        after=(API_SERVER,),  # it waits 10 s for one that lets it in, and ends: too short for a busy machine
         stop_order=STOP_CLIENTS,
         environ=environ,
     )

@@ -179,7 +179,7 @@ def test_leader_that_is_cut_off_ends_and_the_standby_goes_on(
 
 def test_sigterm_under_load_loses_nothing(desk: Any, rivals: Rivals) -> None:
     """Half of the bots are made, the leader is asked to end while the rest comes and others change."""
-    leader = rivals.start("--workers=2")
+    leader = rivals.start("--workers=2", "--graceful-exit-seconds=100")  # what is begun ends, however busy the machine
     until_leads(desk, leader)
     names = [f"bot-{number}" for number in range(BOTS)]
     for name in names[: BOTS // 2]:
@@ -189,9 +189,9 @@ def test_sigterm_under_load_loses_nothing(desk: Any, rivals: Rivals) -> None:
         desk.create_bot({"metadata.name": name})
     for name in names[: BOTS // 2]:
         desk.patch({"capital": {"stage": "small"}}, name=name)
-    assert leader.process.wait(25) == 0
-    assert "Traceback" not in leader.log
-    assert "cut off" not in leader.log
+    assert leader.process.wait(120) == 0, leader.log[-3000:]
+    assert "Traceback" not in leader.log, leader.log[-3000:]
+    assert "cut off" not in leader.log, leader.log[-3000:]
     successor = rivals.start()
     for number, name in enumerate(names):
         stage = "small" if number < BOTS // 2 else "micro"
