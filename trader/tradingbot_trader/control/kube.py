@@ -79,7 +79,7 @@ class KubernetesApi:
         InClusterConfigLoader(
             token_filename=str(service_account_dir / "token"), cert_filename=str(service_account_dir / "ca.crt")
         ).load_and_set(configuration)
-        configuration.retries = False  # the callers' loops decide when to ask again
+        configuration.retries = None  # the callers' loops decide when to ask again; 0 would mean without end
         self._client = client.ApiClient(configuration)
         self._objects = client.CustomObjectsApi(self._client)
         self._leases = client.CoordinationV1Api(self._client)
