@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 
 HOST = "127.0.0.1"
@@ -64,7 +64,7 @@ class Wire:
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
         ends = [near_out]
-        with suppress(OSError):
+        try:
             first = await near.read(CHUNK_BYTES)
             self._note(first, is_new=True)  # before the connection behind ours: that one is no part of the trader's way
             host, _, port = self.target.rpartition(":")
@@ -72,8 +72,11 @@ class Wire:
             ends.append(far_out)
             asked: list[str] = []
             await asyncio.gather(self._forth(first, near, far_out, asked), self._back(far, near_out, asked))
-        for end in ends:
-            end.close()
+        except OSError:
+            pass  # one of the two has gone, and so the other one is told
+        finally:
+            for end in ends:
+                end.close()
 
     def _note(self, data: bytes, *, is_new: bool) -> None:
         if what := _request(data):
