@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,7 +14,7 @@ from bench.fence import Renewal, count_expired, read_renewal, summary
 from bench.figure import figure_of
 from bench.hand import Told
 from bench.kill_latency import Sample, delays_ms, describe, figures, ratio
-from bench.wire import Seen, Wire
+from bench.wire import HOST, Seen, Wire
 
 MS = 1_000_000
 DEADLINE_SECONDS = 30.0
@@ -63,6 +64,7 @@ def test_what_a_ratio_was_made_of_has_no_infinity() -> None:
 def test_value_without_a_bound_meets_no_goal_after_its_way_through_json() -> None:
     (never, _) = figures("kill-latency", "quiet", [kill(refused_ms=-1, event_ms=-1)], {})
     assert never.value == math.inf
+    assert "sent" in never.relative_to
     told = figure_of(json.loads(json.dumps(never.to_data(), allow_nan=False)))
     assert (told.value, told.is_met) == (math.inf, False)
 
@@ -102,7 +104,7 @@ def test_answer_is_told_by_its_status_and_code() -> None:
 async def test_wire_tells_a_request_before_it_passes_it_on() -> None:
     came: list[bytes] = []
     seen: list[Seen] = []
-    may_pass = asyncio.Event()
+    is_held, may_pass = asyncio.Event(), asyncio.Event()
 
     async def venue(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 16):
@@ -112,26 +114,67 @@ async def test_wire_tells_a_request_before_it_passes_it_on() -> None:
 
     async def hold(what: str) -> None:
         if what.startswith("POST"):
+            is_held.set()
             await may_pass.wait()
 
-    server = await asyncio.start_server(venue, "127.0.0.1", 0)
-    wire = Wire(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", on_request=seen.append, hold=hold)
-    async with asyncio.timeout(DEADLINE_SECONDS), wire.serving():
-        host, _, port = wire.address.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+    server = await asyncio.start_server(venue, HOST, 0)
+    wire = Wire(address_of(server), on_request=seen.append, hold=hold)
+    async with (
+        asyncio.timeout(DEADLINE_SECONDS),
+        wire.serving(),
+        dialled(wire) as (reader, writer),
+        dialled(wire) as (other_reader, other_writer),
+    ):
         writer.write(b"GET /api/v3/order?symbol=BTCUSDT HTTP/1.1\r\n\r\n")
         assert await reader.read(1 << 16)
         writer.write(b"POST /api/v3/order HTTP/1.1\r\n\r\nsymbol=BTCUSDT")
-        while len(seen) < 2:  # noqa: ASYNC110  two programs in one loop
-            await asyncio.sleep(0)
+        await is_held.wait()
+        other_writer.write(b"DELETE /api/v3/order HTTP/1.1\r\n\r\n")  # by whose answer the other would be there
+        assert await other_reader.read(1 << 16)
+        assert [each.split()[0] for each in came] == [b"GET", b"DELETE"]
         assert [(each.what, each.is_new) for each in seen] == [
             ("GET /api/v3/order", True),
             ("POST /api/v3/order", False),
+            ("DELETE /api/v3/order", True),
         ]
-        assert len(came) == 1
         may_pass.set()
         assert await reader.read(1 << 16)
-        assert came[1].endswith(b"symbol=BTCUSDT")
-        writer.close()
-        assert await reader.read() == b"", "it passes on that the trader has hung up"
+        assert came[-1].endswith(b"symbol=BTCUSDT")
     server.close()
+
+
+@pytest.mark.parametrize("who", ["the trader", "the venue"])
+async def test_wire_tells_each_end_that_the_other_has_hung_up(who: str) -> None:
+    has_ended = asyncio.Event()
+
+    async def venue(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        if who == "the trader":
+            assert await reader.read() == b""
+        writer.close()
+        has_ended.set()
+
+    server = await asyncio.start_server(venue, HOST, 0)
+    wire = Wire(address_of(server))
+    async with asyncio.timeout(DEADLINE_SECONDS), wire.serving():
+        async with dialled(wire) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            if who == "the venue":
+                assert await reader.read() == b""
+        await has_ended.wait()
+    server.close()
+
+
+def address_of(server: asyncio.Server) -> str:
+    return f"{HOST}:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def dialled(wire: Wire) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    host, _, port = wire.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await writer.wait_closed()
