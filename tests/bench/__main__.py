@@ -27,12 +27,23 @@ FIGURES = {
     "memory": "memory",
     "start": "start",
     "burst": "burst",
+    "kill-latency": "kill_latency",
+    "cancel-lane": "cancel_lane",
+    "contact-cut": "contact_cut",
+    "fence": "fence",
     "operator-writes": "operator_writes",
     "operator-scale": "operator_scale",
 }
 DEADLINE_SECONDS = 300.0
-DEADLINES = {"operator-writes": 900.0, "operator-scale": 7200.0}
-"""Of the figures that need a control plane, and thousands of objects in it."""
+DEADLINES = {
+    "kill-latency": 1800.0,
+    "cancel-lane": 900.0,
+    "contact-cut": 600.0,
+    "fence": 600.0,
+    "operator-writes": 900.0,
+    "operator-scale": 7200.0,
+}
+"""Of the figures that need a control plane, thousands of objects in it, hundreds of stops, or minutes of silence."""
 
 
 def main() -> int:

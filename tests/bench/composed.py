@@ -28,6 +28,7 @@ from tradingbot_trader.control.tenant import Tenant
 from tradingbot_trader.execution import Execution, PaperExecution, Surroundings
 from tradingbot_trader.market.events import Candle
 from tradingbot_trader.metrics import Metrics
+from tradingbot_trader.orders.budget import RateBudget
 from tradingbot_trader.orders.client_id import ClientOrderIds, hash_bot
 from tradingbot_trader.orders.order import BookName
 from tradingbot_trader.risk.observed import Costs
@@ -75,13 +76,20 @@ class Composed:
     trading: Trading
     port: MarketDataPort
     disk: TimedDisk
+    kube: FakeKube
+    """What `Trading.look` is told is up to the figure."""
 
 
 @asynccontextmanager
 async def trading(
-    venue: VenueProcess, folder: Path, *, book: BookName, keys_dir: Path | None = None
+    venue: VenueProcess,
+    folder: Path,
+    *,
+    book: BookName,
+    keys_dir: Path | None = None,
+    budget: RateBudget | None = None,
 ) -> AsyncIterator[Composed]:
-    """Runs, and is Active, when it is entered. `keys_dir` belongs to the live book."""
+    """Runs, and is Active, when it is entered. `keys_dir` and `budget` belong to the live book."""
     log.configure(namespace="desk", name="btc")  # as in a pod: what it costs to log is part of every path
     clock, book_folder = SystemClock(), folder / "store"
     addresses = Addresses(rest_url=venue.rest_url, stream_url=venue.stream_url, account_url=venue.session_url)
@@ -111,7 +119,7 @@ async def trading(
             contact_age_seconds=lambda: 0.0,
             urge_report=lambda: None,
             folder=book_folder,
-            build_execution=_execution(addresses, keys_dir),
+            build_execution=_execution(addresses, keys_dir, budget),
         ),
         Configurator(
             port,
@@ -130,7 +138,7 @@ async def trading(
         made.look(kube.bot, [])
         tasks.append(asyncio.create_task(made.run()))
         await until("Active", lambda: made.verdict.state is TradingState.ACTIVE and SYMBOL in made.driver.prices, tasks)
-        yield Composed(made, port, disk)
+        yield Composed(made, port, disk, kube)
     finally:
         for task in tasks:
             task.cancel()
@@ -176,9 +184,11 @@ def _spec(book: BookName) -> dict[str, Any]:
     return build_bot_spec(book, strategy={"name": Waiting.name, "timeframe": "1m", "parameters": {}})
 
 
-def _execution(addresses: Addresses, keys_dir: Path | None) -> Callable[[Surroundings], Execution]:
+def _execution(
+    addresses: Addresses, keys_dir: Path | None, budget: RateBudget | None
+) -> Callable[[Surroundings], Execution]:
     if keys_dir is None:
         return lambda around: PaperExecution(around, open_orders=around.desk.store.open_orders(BookName.PAPER))
     from tradingbot_trader.live_binance import build_live
 
-    return build_live(ExchangeId.BINANCE, Network.SANDBOX, addresses, keys_dir)
+    return build_live(ExchangeId.BINANCE, Network.SANDBOX, addresses, keys_dir, budget=budget)

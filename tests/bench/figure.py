@@ -46,8 +46,9 @@ class Figure:
 
 
 def figure_of(data: Mapping[str, object]) -> Figure:
-    """The way back from `to_data`."""
+    """The way back from `to_data`. JSON has no infinity: a value that is none has no bound, and meets no goal."""
     values = {name: each for name, each in data.items() if name not in ("met", "relativeTo")}
+    values["value"] = math.inf if values["value"] is None else values["value"]
     return Figure(relative_to=data["relativeTo"], **values)  # type: ignore[arg-type]  # JSON has no types
 
 

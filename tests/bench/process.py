@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class TraderProcess(Started):
     """`seconds`: until the feed said that the first message of the market had come."""
 
     kube: FakeKube
+    said: Counter[str]
+    """How often it has logged each event, since the feed said so."""
 
     async def until_active(self) -> None:
         """Until it says so."""
@@ -68,11 +71,23 @@ async def bare_import() -> AsyncIterator[Started]:
 
 
 @asynccontextmanager
-async def running_trader(venue: VenueProcess, folder: Path, *, book: BookName) -> AsyncIterator[TraderProcess]:
-    """The program that a pod runs, with one symbol, until its first message of the market; SIGTERM at the end."""
-    kube = FakeKube(build_bot_spec(book))
+async def running_trader(
+    venue: VenueProcess,
+    folder: Path,
+    *,
+    book: BookName,
+    kube: FakeKube | None = None,
+    keys_dir: Path | None = None,
+) -> AsyncIterator[TraderProcess]:
+    """The program that a pod runs, with one symbol, until its first message of the market; SIGTERM at the end.
+
+    `kube` and `keys_dir` stand in for a bot and for an account of its own.
+    """
+    kube = kube or FakeKube(build_bot_spec(book))
     kube.permit(mode=MODES[book].value)
-    keys = ["--keys-dir", str(write_keys(venue, folder / "keys"))] if book is BookName.LIVE else []
+    keys = []
+    if book is BookName.LIVE:
+        keys = ["--keys-dir", str(keys_dir or write_keys(venue, folder / "keys"))]
     async with serving(kube, folder / "service-account") as api:
         command = [
             sys.executable, "-m", "tradingbot_trader", "run",
@@ -90,8 +105,9 @@ async def running_trader(venue: VenueProcess, folder: Path, *, book: BookName) -
             async with asyncio.timeout(DEADLINE_SECONDS):
                 await _until_connected(lines)
             seconds = time.perf_counter() - began
-            reading = asyncio.create_task(_pass_on(lines))
-            yield TraderProcess(process.pid, seconds, kube)
+            said: Counter[str] = Counter()
+            reading = asyncio.create_task(_pass_on(lines, said))
+            yield TraderProcess(process.pid, seconds, kube, said)
         finally:
             if process.returncode is None:
                 process.terminate()
@@ -112,9 +128,10 @@ async def _until_connected(lines: asyncio.StreamReader) -> None:
     raise RuntimeError("the trader ended before its first message of the market")
 
 
-async def _pass_on(lines: asyncio.StreamReader) -> None:
+async def _pass_on(lines: asyncio.StreamReader, said: Counter[str]) -> None:
     async for line in lines:
         _log(line)
+        said[str(_word(line, "event"))] += 1
 
 
 def _word(line: bytes, name: str) -> Any:
