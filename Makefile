@@ -76,8 +76,9 @@ lock: $(READY) ## Pin the dependencies again: newest versions that pyproject.tom
 image: ## Build the images and start them on a real node (needs docker and a cluster: docs/how-to/images.md)
 	@scripts/check-images
 
-e2e: tools ## The whole product on a real control plane: 200 random edits, 20 killed leaders (PYTEST='-k lifecycle')
-	@TRADINGBOT_EDITS=200 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/e2e tests/chaos $(PYTEST)
+e2e: tools ## The whole product on a real control plane: 200 random edits, 20 killed leaders, 101 stops (PYTEST='-k lifecycle')
+	@TRADINGBOT_EDITS=200 TRADINGBOT_STOP_CELLS=all \
+		$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/e2e tests/chaos $(PYTEST)
 
 e2e-network: tools ## NetworkPolicies on a real node: every connection is tried (needs a cluster: docs/how-to/test-the-network.md; KEEP=1)
 	@$(BIN)/python -m pytest tests/network -m network $(or $(PYTEST),-q)

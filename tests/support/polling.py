@@ -11,7 +11,13 @@ DEADLINE_SECONDS = 60.0
 PAUSE_SECONDS = 0.02
 
 
-def until(what: str, look: Callable[[], T | None], *, seconds: float = DEADLINE_SECONDS) -> T:
+def until(
+    what: str,
+    look: Callable[[], T | None],
+    *,
+    seconds: float = DEADLINE_SECONDS,
+    pause_seconds: float = PAUSE_SECONDS,
+) -> T:
     """The first answer that is neither None nor false."""
     end = time.monotonic() + seconds
     while True:
@@ -19,4 +25,4 @@ def until(what: str, look: Callable[[], T | None], *, seconds: float = DEADLINE_
             return found
         if time.monotonic() > end:
             raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(pause_seconds)

@@ -188,11 +188,11 @@ def build_bot(name: str, namespace: str, **changes: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def started(folder: Path) -> Iterator[tuple[Stack, dict[str, str]]]:
+def started(folder: Path, *, python: Path | str = sys.executable) -> Iterator[tuple[Stack, dict[str, str]]]:
     """A sandbox without the operator, and what it printed about its venues. Up in about ten seconds; gone with the test
-    process, however that ends."""
+    process, however that ends. Its pods run from beside `python`."""
     state = folder / "state"
-    command = [sys.executable, "-m", "tradingbot_sandbox", "up", "--foreground", "--state", str(state)]
+    command = [str(python), "-m", "tradingbot_sandbox", "up", "--foreground", "--state", str(state)]
     child = Child(command, environ=dict(os.environ), directory=folder, log=folder / "up.log", guarded=True)
     try:
         until(lambda: is_healthy(state), folder / "up.log", child)
