@@ -1,6 +1,7 @@
 """Stops of real processes, pairwise: each source in each situation, judged by the venue's own log and book.
 
-An ordinary run plays nine cells; `make e2e` plays all of them. What is tried, and what is left out and why, stands in
+`make test` plays nine cells, in its second part: ten bots at once would starve its neighbours in the first. `make e2e`
+plays all of them. What is tried, and what is left out and why, stands in
 support/stop_matrix/cells.py; that nothing else is missing, and that a lie is found, in test_stop_matrix_cells.py.
 """
 
@@ -24,7 +25,7 @@ def _chosen() -> tuple[Cell, ...]:
 
 
 CELLS = _chosen()
-pytestmark = [pytest.mark.control_plane, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.control_plane, pytest.mark.soak, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
