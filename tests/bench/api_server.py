@@ -6,19 +6,17 @@ So that a figure can be taken of the real program, with the real Kubernetes clie
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from support.service_account import certify
 from support.trader import FakeKube
 from tradingbot_api import API_VERSION, GROUP, VERSION
-from tradingbot_sandbox.control_plane.certificates import Authority
 from tradingbot_trader.control.kube import KubeError, Listing
 
 _BOTS = f"/apis/{GROUP}/{VERSION}/namespaces/{{namespace}}/tradingbots"
@@ -38,7 +36,7 @@ class ApiServer:
 
 @asynccontextmanager
 async def serving(kube: FakeKube, folder: Path) -> AsyncIterator[ApiServer]:
-    context = _certify(folder)
+    context = certify(folder)
     runner = web.AppRunner(_application(kube), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
@@ -47,20 +45,6 @@ async def serving(kube: FakeKube, folder: Path) -> AsyncIterator[ApiServer]:
         yield ApiServer(runner.addresses[0][1], folder)
     finally:
         await runner.cleanup()
-
-
-def _certify(folder: Path) -> ssl.SSLContext:
-    now = datetime.now(UTC)
-    authority = Authority.create("bench", now=now)
-    pair = authority.issue_server("bench", hosts=("127.0.0.1",), now=now)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / "ca.crt").write_bytes(authority.pem)
-    (folder / "token").write_text("bench")
-    (folder / "server.crt").write_bytes(pair.certificate_pem)
-    (folder / "server.key").write_bytes(pair.key_pem)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(folder / "server.crt", folder / "server.key")
-    return context
 
 
 def _application(kube: FakeKube) -> web.Application:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from bench.composed import SYMBOL, Composed, trading, until, write_keys
-from bench.figure import Figure, percentile, ratios
+from bench.figure import Figure, figure_of_pairs, percentile
 from bench.setting import Setting
 from bench.wire import WireProcess, wire_process
 from tradingbot_api.conditions import TradingState
@@ -116,25 +116,18 @@ async def measure(setting: Setting) -> list[Figure]:
                     await _stop(composed, wire, stops, polls=each)
                 if number % SAY_EVERY == 0:
                     setting.say(f"cancel-lane: {number} of {WARM_UP + PAIRS} pairs")
-    queued, empty = stops.queued[WARM_UP:], stops.empty[WARM_UP:]
-    pairs = ratios(queued, empty)
     return [
-        Figure(
-            name="cancel-lane",
-            what=f"stop -> first cancel on the wire, {POLLS} polls queued",
-            value=percentile(pairs, 50),
-            unit="x",
+        figure_of_pairs(
+            "cancel-lane",
+            f"stop -> first cancel on the wire, {POLLS} polls queued",
+            ours=stops.queued[WARM_UP:],
+            reference=stops.empty[WARM_UP:],
+            names=("queued", "empty"),
             relative_to="the same with an empty queue",
             goal=GOAL,
-            samples=len(pairs),
-            p50=percentile(pairs, 50),
-            p99=percentile(pairs, 99),
             detail={
-                f"{name}_p{percent}_ms": round(percentile(samples, percent) * 1e3, 3)
-                for name, samples in (("queued", queued), ("empty", empty), ("queued_in_commits", stops.commits))
-                for percent in (50, 99)
-            }
-            | {
+                "queued_in_commits_p50_ms": round(percentile(stops.commits, 50) * 1e3, 3),
+                "queued_in_commits_p99_ms": round(percentile(stops.commits, 99) * 1e3, 3),
                 "polls_waiting_least": min(stops.waiting),
                 "queued_needed_new_connection": stops.dials[POLLS],
                 "empty_needed_new_connection": stops.dials[0],

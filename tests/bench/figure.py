@@ -65,6 +65,38 @@ def ratios(ours: Sequence[float], reference: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(ours, reference, strict=True)]
 
 
+def figure_of_pairs(
+    name: str,
+    what: str,
+    *,
+    ours: Sequence[float],
+    reference: Sequence[float],
+    names: tuple[str, str],
+    relative_to: str,
+    goal: float,
+    detail: Mapping[str, object],
+) -> Figure:
+    """The median of their ratios. Samples are seconds; `names` are those of the two in `detail`."""
+    pairs = ratios(ours, reference)
+    return Figure(
+        name=name,
+        what=what,
+        value=percentile(pairs, 50),
+        unit="x",
+        relative_to=relative_to,
+        goal=goal,
+        samples=len(pairs),
+        p50=percentile(pairs, 50),
+        p99=percentile(pairs, 99),
+        detail={
+            f"{each}_p{percent}_ms": round(percentile(samples, percent) * 1e3, 3)
+            for each, samples in zip(names, (ours, reference), strict=True)
+            for percent in (50, 99)
+        }
+        | dict(detail),
+    )
+
+
 def delays_ms(woken_ns: Sequence[int], *, every_ns: int) -> list[float]:
     """How late a loop was for each moment of a schedule that begins with the first wake-up.
 

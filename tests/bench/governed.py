@@ -8,7 +8,6 @@ operator would have granted; the bench writes it once, because the digest leaves
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -188,15 +187,12 @@ async def governed(
     plane = cluster.control_plane
     account = parts.create_account(plane.admin, ca or plane.ca, folder / "service-account", "trader", RULES)
     address = urlsplit(url or plane.url)
-    os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"] = (
-        address.hostname or "",
-        str(address.port),
-    )
+    environ = {"KUBERNETES_SERVICE_HOST": address.hostname or "", "KUBERNETES_SERVICE_PORT": str(address.port)}
     clock = SystemClock()
     port = build_market_data(
         ExchangeId.BINANCE, Network.SANDBOX, clock=clock, rest_url=venue.rest_url, stream_url=venue.stream_url
     )
-    kube = KubernetesApi(namespace=NAMESPACE, name=NAME, service_account_dir=account.folder)
+    kube = KubernetesApi(namespace=NAMESPACE, name=NAME, service_account_dir=account.folder, environ=environ)
     session = Governed(
         Settings(
             namespace=NAMESPACE,

@@ -86,8 +86,8 @@ def figures(name: str, text: str, samples: Sequence[Sample], told: dict[str, obj
     made = []
     for percent, goal in ((50, GOAL_P50), (99, GOAL_P99)):
         since = next((each for each in SINCE if math.isfinite(ratio(samples, percent, since=each))), SINCE[-1])
-        bare_ms = percentile(delays_ms(samples, "event_ns", since=since), percent)
-        refused_ms = percentile(delays_ms(samples, "refused_ns", since="accepted"), percent)
+        bare_ms = percentile(elapsed_ms(samples, "event_ns", since=since), percent)
+        refused_ms = percentile(elapsed_ms(samples, "refused_ns", since="accepted"), percent)
         made.append(
             Figure(
                 name=f"{name}-p{percent}",
@@ -105,12 +105,12 @@ def figures(name: str, text: str, samples: Sequence[Sample], told: dict[str, obj
 
 def ratio(samples: Sequence[Sample], percent: float, *, since: str) -> float:
     """PURE. Of the two percentiles. Infinite, which meets no goal, where one of them is no measure (LEAST_MS)."""
-    ours = percentile(delays_ms(samples, "refused_ns", since=since), percent)
-    bare = percentile(delays_ms(samples, "event_ns", since=since), percent)
+    ours = percentile(elapsed_ms(samples, "refused_ns", since=since), percent)
+    bare = percentile(elapsed_ms(samples, "event_ns", since=since), percent)
     return ours / bare if ours > 0 and bare >= LEAST_MS else math.inf
 
 
-def delays_ms(samples: Sequence[Sample], what: str, *, since: str) -> list[float]:
+def elapsed_ms(samples: Sequence[Sample], what: str, *, since: str) -> list[float]:
     """PURE. Of `event_ns`, `heard_ns` or `refused_ns` since the patch was sent, or accepted."""
     moments = [each.told.event_ns if what == "event_ns" else getattr(each, what) for each in samples]
     return [(at_ns - getattr(each.told, f"{since}_ns")) / 1e6 for at_ns, each in zip(moments, samples, strict=True)]
@@ -120,7 +120,7 @@ def describe(samples: Sequence[Sample]) -> dict[str, object]:
     """PURE. What the ratio was made of."""
     told: dict[str, object] = {
         f"{what.removesuffix('_ns')}_from_{since}_p{percent}_ms": round(
-            percentile(delays_ms(samples, what, since=since), percent), 3
+            percentile(elapsed_ms(samples, what, since=since), percent), 3
         )
         for since in SINCE
         for what in ("event_ns", "heard_ns", "refused_ns")

@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 from bench.composed import BALANCES, SYMBOL, Composed, trading, until, write_keys
-from bench.figure import Figure, percentile, ratios
+from bench.figure import Figure, figure_of_pairs, percentile, ratios
 from bench.setting import Setting
 from tradingbot_sandbox.venues.process import VenueProcess, running_venue
 from tradingbot_trader.orders.gateway import LiveGateway
@@ -127,24 +127,16 @@ async def measure(setting: Setting) -> list[Figure]:
             ours, bare = await _measure_pairs(path, _raw(venue, session))
     if profile:
         profile.dump_stats(os.environ["BENCH_PROFILE"])
-    pairs = ratios(ours, bare)
     return [
-        Figure(
-            name="order-path",
-            what=f"risk check, durable intent, ccxt, answer in the books (on {setting.filesystem})",
-            value=percentile(pairs, 50),
-            unit="x",
+        figure_of_pairs(
+            "order-path",
+            f"risk check, durable intent, ccxt, answer in the books (on {setting.filesystem})",
+            ours=ours,
+            reference=bare,
+            names=("ours", "bare"),
             relative_to="a raw signed POST of the same order",
             goal=GOAL,
-            samples=len(pairs),
-            p50=percentile(pairs, 50),
-            p99=percentile(pairs, 99),
             detail={
-                f"{name}_p{percent}_ms": round(percentile(samples, percent) * 1e3, 3)
-                for name, samples in (("ours", ours), ("bare", bare))
-                for percent in (50, 99)
-            }
-            | {
                 "ours_in_commits_p50_ms": round(percentile(path.in_commits[-SAMPLES:], 50) * 1e3, 3),
                 "without_commits_p50_x": round(percentile(ratios(path.without_commits(ours), bare), 50), 2),
                 "commits_p50": percentile(path.commits[-SAMPLES:], 50),

@@ -13,7 +13,7 @@ import pytest
 from bench.fence import Renewal, count_expired, read_renewal, summary
 from bench.figure import figure_of
 from bench.hand import Told
-from bench.kill_latency import Sample, delays_ms, describe, figures, ratio
+from bench.kill_latency import Sample, describe, elapsed_ms, figures, ratio
 from bench.wire import HOST, Seen, Wire
 
 MS = 1_000_000
@@ -29,9 +29,9 @@ def kill(*, refused_ms: float, event_ms: float = 12, accepted_ms: float = 10) ->
 
 def test_delays_count_from_the_named_moment_of_each_patch() -> None:
     samples = [kill(refused_ms=16), kill(refused_ms=30, event_ms=9)]
-    assert delays_ms(samples, "refused_ns", since="accepted") == [6, 20]
-    assert delays_ms(samples, "event_ns", since="accepted") == [2, -1]
-    assert delays_ms(samples, "event_ns", since="sent") == [12, 9]
+    assert elapsed_ms(samples, "refused_ns", since="accepted") == [6, 20]
+    assert elapsed_ms(samples, "event_ns", since="accepted") == [2, -1]
+    assert elapsed_ms(samples, "event_ns", since="sent") == [12, 9]
 
 
 def test_ratio_is_of_the_percentiles_of_both() -> None:

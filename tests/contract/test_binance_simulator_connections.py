@@ -20,7 +20,7 @@ from tradingbot_sandbox.venues.binance.exchange import Exchange
 from tradingbot_sandbox.venues.binance.server import Server
 from tradingbot_sandbox.venues.binance.weights import WeightMeter
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 120
 
 
 class Log:

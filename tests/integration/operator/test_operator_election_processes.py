@@ -25,8 +25,8 @@ TIMES = (
     "--lease-retry-seconds=0.4",
 )
 BOTS = 50
-ALL_SECONDS = 300.0
-"""Until the last of the bots is done, on a machine that does much else: nothing here is about speed."""
+PATIENT = ("--lease-duration-seconds=60", "--lease-renew-deadline-seconds=45")
+"""A leader that cannot renew in time ends, by design. Where that is not asked, a busy machine must not answer it."""
 
 
 class Rivals:
@@ -181,7 +181,7 @@ def test_leader_that_is_cut_off_ends_and_the_standby_goes_on(
 
 def test_sigterm_under_load_loses_nothing(desk: Any, rivals: Rivals) -> None:
     """Half of the bots are made, the leader is asked to end while the rest comes and others change."""
-    leader = rivals.start("--workers=2", "--graceful-exit-seconds=100")  # what is begun ends, however busy the machine
+    leader = rivals.start(*PATIENT, "--workers=2", "--graceful-exit-seconds=100")  # what is begun ends
     until_leads(desk, leader)
     names = [f"bot-{number}" for number in range(BOTS)]
     for name in names[: BOTS // 2]:
@@ -194,15 +194,16 @@ def test_sigterm_under_load_loses_nothing(desk: Any, rivals: Rivals) -> None:
     assert leader.process.wait(120) == 0, leader.log[-3000:]
     assert "Traceback" not in leader.log, leader.log[-3000:]
     assert "cut off" not in leader.log, leader.log[-3000:]
-    successor = rivals.start()
+    successor = rivals.start(*PATIENT)
+
+    def has(name: str, stage: str) -> bool:
+        assert successor.process.poll() is None, successor.log[-3000:]
+        return bool((desk.status(name).get("permit") or {}).get("stage") == stage)
+
     for number, name in enumerate(names):
         stage = "small" if number < BOTS // 2 else "micro"
-        desk.until(
-            f"{name} has what was asked for",
-            lambda name=name, stage=stage: (desk.status(name).get("permit") or {}).get("stage") == stage,
-            seconds=ALL_SECONDS,
-        )
-        desk.until("its Deployment", lambda name=name: desk.get("Deployment", f"{name}-trader"), seconds=ALL_SECONDS)
+        desk.until(f"{name} has what was asked for", lambda name=name, stage=stage: has(name, stage))
+        desk.until("its Deployment", lambda name=name: desk.get("Deployment", f"{name}-trader"))
     successor.until_resynced()
     assert successor.stop() == 0
 

@@ -145,7 +145,7 @@ def test_misconfigured_operator_ends_with_a_message(
     start_operator: Any, arguments: tuple[str, ...], message: str
 ) -> None:
     operator = start_operator(*arguments)
-    assert operator.process.wait(20) == 2
+    assert operator.process.wait(120) == 2
     assert message in operator.log
     assert "Traceback" not in operator.log
 

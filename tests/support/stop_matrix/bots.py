@@ -286,10 +286,6 @@ class Bot:
         """That rest at the venue."""
         return [order for order in self.open_at_venue() if order["side"] == "BUY"]
 
-    def held(self, symbol: str) -> Decimal:
-        balance = self.account()["balances"].get(symbol.partition("/")[0], {})
-        return Decimal(balance.get("free", "0")) + Decimal(balance.get("locked", "0"))
-
     def arrivals(self) -> list[Arrival]:
         return read_arrivals(self.common.stack.venue.log_lines(), self.prefix)
 

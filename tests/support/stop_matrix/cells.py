@@ -68,7 +68,7 @@ _SLICE = {
     "api-dead": "halt",
 }
 SLICE = tuple(cell for cell in all_cells() if _SLICE[cell.situation] == cell.source or cell == Cell(CONTACT, "idle"))
-"""What an ordinary run plays: each situation once, and most of the sources."""
+"""What `make test` plays: each situation once, and most of the sources."""
 
 Pair = tuple[tuple[str, str], tuple[str, str]]
 

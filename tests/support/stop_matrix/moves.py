@@ -99,8 +99,6 @@ LATCHING = {
 class SelfClearing:
     cause: str
     """As the trader's log calls it."""
-    bound_seconds: float
-    """The trader may need so long to notice."""
     on: Callable[[Bot, ExitStack], object] = lambda _bot, _until_off: None
     """What ends it goes onto the stack."""
     lead_seconds: float = 0.0
@@ -165,15 +163,13 @@ def _refuse_store(bot: Bot, until_off: ExitStack) -> None:
 
 
 SELF_CLEARING = {
-    "lost-lease": SelfClearing(cause="LeaseLost", bound_seconds=13.0, on=_lose_lease, lead_seconds=8.0),
-    "lost-contact": SelfClearing(cause="ControlPlaneLost", bound_seconds=32.0),
-    "failed-reconciliation": SelfClearing(cause="Reconciling", bound_seconds=30.0, on=_withdraw, told_by="Mismatch"),
-    "feed-lost": SelfClearing(cause="FeedLost", bound_seconds=3.0, on=_lose_feed, has_candles=False),
-    "clock-skew": SelfClearing(cause="ClockSkewed", bound_seconds=65.0),
-    "disk-full": SelfClearing(cause="StoreUnwritable", bound_seconds=8.0, on=_refuse_store),
-    "sigterm": SelfClearing(
-        cause="Terminating", bound_seconds=3.0, on=lambda bot, _: os.kill(bot.pid, signal.SIGTERM), ends_life=True
-    ),
+    "lost-lease": SelfClearing(cause="LeaseLost", on=_lose_lease, lead_seconds=8.0),
+    "lost-contact": SelfClearing(cause="ControlPlaneLost"),
+    "failed-reconciliation": SelfClearing(cause="Reconciling", on=_withdraw, told_by="Mismatch"),
+    "feed-lost": SelfClearing(cause="FeedLost", on=_lose_feed, has_candles=False),
+    "clock-skew": SelfClearing(cause="ClockSkewed"),
+    "disk-full": SelfClearing(cause="StoreUnwritable", on=_refuse_store),
+    "sigterm": SelfClearing(cause="Terminating", on=lambda bot, _: os.kill(bot.pid, signal.SIGTERM), ends_life=True),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,17 +120,12 @@ class Waves:
         for cell in waiting:
             self.results.put(cell, "no bot was left for it")
 
-    def play_wave(
-        self,
-        cells: Sequence[Cell],
-        acts: dict[str, Callable[[], object]],
-        around: AbstractContextManager[object] | None = None,
-    ) -> None:
+    def play_wave(self, cells: Sequence[Cell], acts: dict[str, Callable[[], object]]) -> None:
         if not cells:
             return
         pairs = self._cast(cells)
         meeting = Meeting([bot for bot, _ in pairs], acts)
-        with around or nullcontext(), ThreadPoolExecutor(len(cells)) as pool:
+        with ThreadPoolExecutor(len(cells)) as pool:
             list(pool.map(lambda pair: self._play_one(*pair, lambda: meeting, tries=1), pairs))
 
     def _cast(self, cells: Sequence[Cell]) -> list[tuple[Bot, Cell]]:

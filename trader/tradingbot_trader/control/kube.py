@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +74,16 @@ class KubeApi(Protocol):
 class KubernetesApi:
     """KubeApi over the service account of the pod. The token is read again every minute, as it is rotated."""
 
-    def __init__(self, *, namespace: str, name: str, service_account_dir: Path) -> None:
+    def __init__(
+        self, *, namespace: str, name: str, service_account_dir: Path, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        """`environ` names the API server, as the kubelet does for each container."""
         self._namespace, self._name = namespace, name
         configuration = client.Configuration()
         InClusterConfigLoader(
-            token_filename=str(service_account_dir / "token"), cert_filename=str(service_account_dir / "ca.crt")
+            token_filename=str(service_account_dir / "token"),
+            cert_filename=str(service_account_dir / "ca.crt"),
+            environ=environ,
         ).load_and_set(configuration)
         configuration.retries = None  # the callers' loops decide when to ask again; 0 would mean without end
         self._client = client.ApiClient(configuration)
