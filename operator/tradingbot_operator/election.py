@@ -180,11 +180,21 @@ class Elector:
         self._until = float("-inf")
         try:
             async with asyncio.timeout(self._rules.renew_deadline_seconds):
-                await self._api.replace(kinds.LEASE, build_release(self._lease, now_ns=self._now_ns()))
+                await self._give_back()
         except (ApiError, TimeoutError) as error:
             log.warning("lease not given back: it ends by itself", error=str(error) or "no answer")
         else:
             log.info("lease given back")
+
+    async def _give_back(self) -> None:
+        try:
+            await self._api.replace(kinds.LEASE, build_release(self._lease, now_ns=self._now_ns()))
+        except Conflict:
+            # `run` may have been ended while a renewal was on its way, which the API server then took.
+            found = await self._api.get(kinds.LEASE, self._namespace, self._name)
+            if found is None or text(found, "spec", "holderIdentity") != self._identity:
+                raise
+            await self._api.replace(kinds.LEASE, build_release(found, now_ns=self._now_ns()))
 
     async def _acquire(self) -> None:
         silent = 0

@@ -19,19 +19,17 @@ MAX_REASON = 1024
 _LABEL = re.compile(r"([A-Za-z0-9./_-]+)=([A-Za-z0-9._-]*)")
 
 
-def halt_name(ref: Ref) -> str:
+def halt_name(ref: Ref, suffix: str = "") -> str:
     """A dot between the two: neither may have one, so no two bots share a name (kill-a-b-c could be of either of
     two)."""
-    return f"kill-{ref.namespace}.{ref.name}"
+    return f"kill-{ref.namespace}.{ref.name}" + (f"-{suffix}" if suffix else "")
 
 
 def build_kill_halt(
-    ref: Ref, action: StopAction, reason: str, *, is_taken: bool = False, action_before: StopAction | None = None
+    ref: Ref, action: StopAction, reason: str, *, suffix: str = "", action_before: StopAction | None = None
 ) -> Raw:
-    """For exactly that bot. `is_taken`: its name is in use by a halt that does not do, so the API server finds one.
-    `action_before` is for the re-arm, which takes back what the kill wrote over."""
-    metadata: Raw = {"generateName": f"{halt_name(ref)}-"} if is_taken else {"name": halt_name(ref)}
-    metadata["labels"] = {MADE_BY: PLUGIN}
+    """For exactly that bot. `action_before` is for the re-arm, which takes back what the kill wrote over."""
+    metadata: Raw = {"name": halt_name(ref, suffix), "labels": {MADE_BY: PLUGIN}}
     if action_before is not None:
         metadata["annotations"] = {ACTION_BEFORE: action_before.value}
     return _halt(metadata, {"namespaces": [ref.namespace], "bots": [ref.name]}, action=action, reason=reason)

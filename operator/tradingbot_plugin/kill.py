@@ -6,9 +6,11 @@ bot, which no Git repository owns.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tradingbot_api.spec import StopAction
@@ -16,7 +18,7 @@ from tradingbot_plugin import halts
 from tradingbot_plugin.clock import Clock
 from tradingbot_plugin.errors import AlreadyThere, ApiError, Forbidden, NotFound, Unreachable
 from tradingbot_plugin.kube import MAX_PARALLEL, KubeApi
-from tradingbot_plugin.proof import Asked, Outcome, Proof, judge, names_halt
+from tradingbot_plugin.proof import Asked, Outcome, Proof, judge
 from tradingbot_plugin.view import BotView, Raw, Ref, is_as_strict, read_bot, strictest
 
 POLL_SECONDS = 0.1
@@ -59,10 +61,23 @@ class Target:
     told: str = ""
 
 
+def make_suffix() -> str:
+    return uuid.uuid4().hex[:12]
+
+
 class Kill:
-    def __init__(self, kube: KubeApi, clock: Clock, say: Say, *, workers: int = MAX_PARALLEL) -> None:
-        """`say` takes lines of progress."""
+    def __init__(
+        self,
+        kube: KubeApi,
+        clock: Clock,
+        say: Say,
+        *,
+        workers: int = MAX_PARALLEL,
+        make_suffix: Callable[[], str] = make_suffix,
+    ) -> None:
+        """`say` takes lines of progress. `make_suffix`: what no halt's name had before."""
         self._kube, self._clock, self._say, self._workers = kube, clock, say, workers
+        self._make_suffix = make_suffix
 
     def run(self, refs: Sequence[Ref], wish: Wish) -> list[Target]:
         """Every bot is asked before the first is waited for. Ctrl-C ends the waiting, not the stop."""
@@ -114,52 +129,42 @@ class Kill:
         except ApiError as error:
             refusal, target.may_patch = error, False
             target.notes.append(f"the bot itself was not patched: {error.message}")
-        name, was_there = self._make_halt(target, action, wish) if wish.makes_halt else ("", False)
+        name = self._make_halt(target, action, wish) if wish.makes_halt else ""
         if refusal is not None and not name:
             raise refusal
         bot = target.bot
-        target.asked = Asked(
-            uid=bot.uid if bot else "",
-            action=action,
-            generation=generation,
-            latch_before=bot.trader.latch.id if bot and bot.trader else "",
-            halt=name,
-            is_halt_news=was_there or not (bot and bot.trader and names_halt(bot.trader.latch, name)),
-        )
+        target.asked = Asked(uid=bot.uid if bot else "", action=action, generation=generation, halt=name)
         target.proof = judge(bot, target.asked) if bot else Proof(Outcome.NOT_PROVED, "the bot may not be read")
 
-    def _make_halt(self, target: Target, action: StopAction, wish: Wish) -> tuple[str, bool]:
-        """Its name, empty when there may be none; and whether it was there before."""
-        ref, was_there = target.ref, False
-        before = target.action_before
+    def _make_halt(self, target: Target, action: StopAction, wish: Wish) -> str:
+        """Its name, empty when there may be none. Where the patch was refused the halt alone proves the stop, so it has
+        a name of its own (proof.py)."""
+        build = partial(halts.build_kill_halt, target.ref, action, wish.reason, action_before=target.action_before)
+        halt = build(suffix="" if target.may_patch else self._make_suffix())
         try:
             try:
-                made = self._kube.create_halt(halts.build_kill_halt(ref, action, wish.reason, action_before=before))
+                made = self._kube.create_halt(halt)
             except AlreadyThere:
-                made, was_there = self._take_or_make_another(ref, action, wish.reason, before)
+                found = self._find_halt(halts.name_of(halt), target.ref, action)
+                made = found or self._kube.create_halt(build(suffix=self._make_suffix()))
         except Unreachable:
-            return halts.halt_name(ref), False  # made by the next repetition
+            return halts.name_of(halt)  # made by the next repetition
         except ApiError as error:
             self._note(
                 target,
                 "no TradingHalt was made, so a GitOps sync may take the stop back before its trader sees it:"
                 f" {error.message}",
             )
-            return "", False
-        return halts.name_of(made), was_there
+            return ""
+        return halts.name_of(made)
 
-    def _take_or_make_another(
-        self, ref: Ref, action: StopAction, reason: str, before: StopAction | None
-    ) -> tuple[Raw, bool]:
+    def _find_halt(self, name: str, ref: Ref, action: StopAction) -> Raw | None:
         """The halt of that name, if it does the same; whoever may make halts may not be allowed to change them."""
         try:
-            found = self._kube.get_halt(halts.halt_name(ref))
+            found = self._kube.get_halt(name)
         except NotFound:  # deleted in this moment
-            return self._kube.create_halt(halts.build_kill_halt(ref, action, reason, action_before=before)), False
-        if halts.does_the_same(found, ref, action):
-            return found, True
-        another = halts.build_kill_halt(ref, action, reason, is_taken=True, action_before=before)
-        return self._kube.create_halt(another), False
+            return None
+        return found if halts.does_the_same(found, ref, action) else None
 
     def _wait(self, targets: list[Target], wish: Wish, deadline: float, pool: ThreadPoolExecutor) -> None:
         repeat_at = self._clock.monotonic() + REPEAT_SECONDS
@@ -245,7 +250,7 @@ class Kill:
                 except ApiError as error:
                     self._note(target, f"not asked again: {error}")
             if there is not None and asked.halt and asked.halt not in there:
-                target.asked = replace(asked, halt=self._make_halt(target, asked.action, wish)[0])
+                target.asked = replace(asked, halt=self._make_halt(target, asked.action, wish))
 
         for _ in pool.map(ask_again, unheard):
             pass

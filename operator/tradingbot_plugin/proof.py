@@ -53,13 +53,9 @@ class Asked:
     action: StopAction
     generation: int = 0
     """Of the spec with the stop in it; 0: the bot itself could not be patched."""
-    latch_before: str = ""
-    """Id of the latch that was reported when the stop was asked for."""
     halt: str = ""
-    """Name of the TradingHalt for this bot; empty: there is none."""
-    is_halt_news: bool = True
-    """Whoever names the halt has seen this request. Not so, where an earlier halt of that name has gone since, which
-    the report that was there still names."""
+    """Name of the TradingHalt for this bot; empty: there is none. No other halt ever had it, where `generation` is
+    0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +113,13 @@ def judge(bot: BotView | None, asked: Asked) -> Proof:
 def _is_about_this_request(trader: TraderView, asked: Asked) -> bool:
     """Whether the report is younger than the request, without comparing anybody's clocks.
 
-    A latch that was reported before may have been released since, unseen. It was not, if the trader has looked at the
-    spec with the stop in it, or if it names the halt, which is still on: neither lets it be released.
+    A report may have been on its way while the request was made, and what it tells may have ended before: an unknown
+    latch's id is no sign, nor is the name of a halt that an earlier one had. The trader has looked at the spec with the
+    stop in it, or it names a halt that nobody but this request has made.
     """
-    has_seen_the_patch = 0 < asked.generation <= trader.generation
-    is_new = trader.latch.id != asked.latch_before
-    return has_seen_the_patch or is_new or (asked.is_halt_news and names_halt(trader.latch, asked.halt))
+    if asked.generation:
+        return asked.generation <= trader.generation
+    return names_halt(trader.latch, asked.halt)
 
 
 def _may_be_released(bot: BotView, latch: LatchView, asked: Asked) -> bool:

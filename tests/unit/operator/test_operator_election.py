@@ -304,6 +304,35 @@ def test_what_was_released_while_it_did_not_answer_ends_by_itself() -> None:
     virtually(scenario)
 
 
+def test_lease_is_given_back_by_a_leader_whose_renewal_was_under_way_when_it_was_asked_to_end() -> None:
+    """The API server took the renewal, and nobody read its answer: what we know of the Lease is old."""
+
+    async def scenario(server: LeaseServer) -> None:
+        first = Candidate(server, "a")
+        await until(lambda: first.leads)
+        first.line.fate = lambda: "lose"
+        writes = len(server.writes)
+        await until(lambda: len(server.writes) > writes)
+        first.line.fate = lambda: ""
+        await first.leave()
+        assert server.holder == ""
+
+    virtually(scenario)
+
+
+def test_lease_that_somebody_took_meanwhile_stays_his() -> None:
+    async def scenario(server: LeaseServer) -> None:
+        first = Candidate(server, "a")
+        await until(lambda: first.leads)
+        await first.stop()
+        assert server.lease is not None
+        server.write(server.lease | {"spec": server.lease["spec"] | {"holderIdentity": "thief"}})
+        await first.elector.release()
+        assert server.holder == "thief"
+
+    virtually(scenario)
+
+
 def test_one_who_never_led_gives_nothing_back() -> None:
     async def scenario(server: LeaseServer) -> None:
         first, second = Candidate(server, "a"), Candidate(server, "b")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
-from support.plugin import BTC, Server, Time, Trader, build_bot
+from support.plugin import BTC, Server, Time, Trader, build_bot, build_trader
 from tradingbot_api.spec import StopAction
 from tradingbot_plugin.cli import run
 from tradingbot_plugin.drill import Drill
+from tradingbot_plugin.errors import Forbidden
 from tradingbot_plugin.kill import Kill, Wish
 from tradingbot_plugin.options import Invocation
 from tradingbot_plugin.proof import Outcome
@@ -49,6 +52,25 @@ def test_report_from_before_a_rearm_proves_no_later_kill() -> None:
     assert scene.kill() is Outcome.STOPPED
     scene.clock.meanwhile.remove(scene.trader)  # nobody hears of it from now on
     assert not scene.rearm()
+    assert scene.kill() is Outcome.NOT_PROVED
+
+
+@pytest.mark.parametrize("may_patch", [True, False], ids=["patch and halt", "halt alone"])
+def test_report_that_was_on_its_way_when_the_stop_was_asked_for_proves_nothing(*, may_patch: bool) -> None:
+    """A whole stop and its release lie between what status says and what the trader did last: its report of that stop
+    arrives after the next one was asked for, with a latch that nobody had heard of, and names its halt."""
+    scene = Scene()
+    scene.clock.meanwhile.remove(scene.trader)
+    if not may_patch:
+        scene.server.refusals["merge_bot"] = Forbidden("patch", "you may not")
+    Kill(scene.server, Time(), be_silent).ask(BTC, wish(), 0)
+    scene.trader()
+    late = copy.deepcopy(scene.server.bots[BTC]["status"])
+    assert late["trader"]["latch"]["state"] == "Stopped"
+    Rearm(scene.server, Time(), be_silent).ask(BTC, latch_id="")
+    scene.trader()
+    scene.server.bots[BTC]["status"]["trader"] = build_trader()  # what is known when the next stop is asked for
+    scene.clock.meanwhile.append(lambda: scene.server.bots[BTC].update(status=late))
     assert scene.kill() is Outcome.NOT_PROVED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,29 +113,26 @@ def test_bot_that_is_gone_proves_nothing() -> None:
     assert exit_code([judge(None, ASKED).outcome]) == NOT_PROVED
 
 
-EARLIER = Asked(uid="u-1", action=StopAction.CANCEL_ORDERS, generation=2, latch_before=LATCH)
+PATCHED = Asked(uid="u-1", action=StopAction.CANCEL_ORDERS, generation=2)
+HALTED = Asked(uid="u-1", action=StopAction.CANCEL_ORDERS, halt="kill-desk.btc")
+BOTH = replace(PATCHED, halt=HALTED.halt)
 HALT_SOURCE = {"source": "TradingHalt/kill-desk.btc", "action": "CancelOrders", "active": True}
 
 
 @pytest.mark.parametrize(
     ("asked", "generation", "sources", "outcome"),
     [
-        (EARLIER, 1, [], Outcome.NOT_PROVED),
-        (EARLIER, 2, [], Outcome.STOPPED),
-        (EARLIER, 3, [], Outcome.STOPPED),
-        (Asked(uid="u-1", action=StopAction.CANCEL_ORDERS, latch_before=LATCH), 9, [], Outcome.NOT_PROVED),
-        (Asked(uid="u-1", action=StopAction.CANCEL_ORDERS, latch_before="older"), 1, [], Outcome.STOPPED),
-        (
-            Asked(uid="u-1", action=StopAction.CANCEL_ORDERS, latch_before=LATCH, halt="kill-desk.btc"),
-            1, [HALT_SOURCE], Outcome.STOPPED,
-        ),
-        (
-            Asked(uid="u-1", action=StopAction.CANCEL_ORDERS, latch_before=LATCH, halt="kill-desk.btc"),
-            1, [HALT_SOURCE | {"active": False}], Outcome.NOT_PROVED,
-        ),
+        (PATCHED, 1, [], Outcome.NOT_PROVED),
+        (PATCHED, 2, [], Outcome.STOPPED),
+        (PATCHED, 3, [], Outcome.STOPPED),
+        (BOTH, 1, [HALT_SOURCE], Outcome.NOT_PROVED),
+        (BOTH, 2, [], Outcome.STOPPED),
+        (HALTED, 9, [], Outcome.NOT_PROVED),
+        (HALTED, 1, [HALT_SOURCE], Outcome.STOPPED),
+        (HALTED, 1, [HALT_SOURCE | {"active": False}], Outcome.NOT_PROVED),
     ],
-)  # fmt: skip
-def test_latch_from_before_counts_once_the_trader_has_looked_at_this_stop(
+)
+def test_latch_counts_once_the_trader_has_looked_at_this_stop(
     asked: Asked, generation: int, sources: list[dict[str, Any]], outcome: Outcome
 ) -> None:
     assert judge_latch(asked, generation=generation, sources=sources).outcome is outcome
@@ -209,7 +207,6 @@ ASKS = st.builds(
     uid=st.sampled_from(["", "u-1"]),
     action=st.sampled_from(StopAction),
     generation=st.integers(0, 3),
-    latch_before=st.sampled_from(["", "a"]),
     halt=st.sampled_from(["", "h"]),
 )
 
@@ -244,7 +241,7 @@ def test_nothing_is_proved_without_an_acknowledged_stopped_latch_of_that_very_bo
     seen = 0 < asked.generation <= trader["config"]["generation"]
     sources = latch.get("sources")
     halted = isinstance(sources, list) and {"source": "TradingHalt/h", "active": True} in sources
-    assert seen or latch["id"] != asked.latch_before or (asked.halt and halted)
+    assert seen or (not asked.generation and asked.halt and halted)
 
 
 @given(BOTS | good_bots(), ASKS)

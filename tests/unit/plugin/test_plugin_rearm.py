@@ -53,7 +53,7 @@ def test_latch_is_released_and_the_halt_of_the_kill_goes_with_it(latch_id: str) 
 
 def test_every_halt_of_kills_goes_and_nobody_elses() -> None:
     scene = Scene()
-    scene.server.create_halt(halts.build_kill_halt(BTC, StopAction.FLATTEN, "", is_taken=True))
+    scene.server.create_halt(halts.build_kill_halt(BTC, StopAction.FLATTEN, "", suffix="another"))
     scene.server.create_halt({"metadata": {"name": "other"}, "spec": {"bots": ["eth"]}})
     assert scene.rearm().is_released
     assert list(scene.server.halts) == ["other"]
