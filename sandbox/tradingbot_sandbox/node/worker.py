@@ -259,11 +259,9 @@ class Worker:
         self._log.info("status", phase=status["phase"], ready=sorted(self._seen.ready))
 
     def _is_written(self, status: Json) -> bool:
-        """Whether it is the last one that was written; before the first one, whether the API server has it already."""
-        if self._written is not None:
-            return status == self._written
-        known = self.pod.get("status") or {}
-        return all(_without_nulls(known.get(key)) == _without_nulls(value) for key, value in status.items())
+        """Whether it is the last one that was written, and what the API server shows: the controller of nodes takes
+        `Ready` from the pods of a node that was silent for too long, and gives it to none of them again."""
+        return (self._written is None or status == self._written) and _shows(self.pod.get("status") or {}, status)
 
     def _pause(self, plan: Plan) -> float | None:
         times = (plan.wake_ns, self._parts.tokens.renew_ns(self.uid), self._deadline_ns())
@@ -295,6 +293,17 @@ class Worker:
                 await self._wake.wait()
         except TimeoutError:
             return
+
+
+def _shows(known: Json, status: Json) -> bool:
+    """Whether all of `status` is in `known`, which may have conditions of others besides."""
+    conditions = {item["type"]: _without_nulls(item) for item in known.get("conditions") or []}
+    return all(
+        all(conditions.get(item["type"]) == _without_nulls(item) for item in value)
+        if key == "conditions"
+        else _without_nulls(known.get(key)) == _without_nulls(value)
+        for key, value in status.items()
+    )
 
 
 def _without_nulls(value: Any) -> Any:

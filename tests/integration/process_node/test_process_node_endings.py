@@ -305,6 +305,23 @@ def test_node_goes_on_when_the_api_server_was_away(
     cluster.wait_ready("after")
 
 
+def test_pod_is_ready_again_when_the_controller_of_nodes_has_said_that_it_is_not(
+    make_node: Callable[..., RunningNode], make_cluster: Callable[[RunningNode], Cluster]
+) -> None:
+    """What it does to all pods of a node that it has not heard of for 40 s, and never takes back."""
+    node = make_node().start()
+    cluster = make_cluster(node)
+    cluster.run("worker", SLEEP)
+    cluster.wait_ready("worker")
+    pid, admin = cluster.pid("worker"), node.control_plane.admin
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods/worker/status"
+    for _ in range(3):
+        silent = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+        assert admin.request("PATCH", path, silent, content_type="application/strategic-merge-patch+json").is_success
+        cluster.wait_ready("worker")
+    assert (cluster.pid("worker"), cluster.container("worker")["restartCount"]) == (pid, 0)
+
+
 def test_logs_are_only_for_the_api_server(cluster: Cluster) -> None:
     cluster.run("private", SLEEP)
     cluster.wait_log("private", "up")
