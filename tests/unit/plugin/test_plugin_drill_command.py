@@ -32,20 +32,22 @@ def be_silent(terminal: Terminal, ref: Ref) -> None:
 @pytest.mark.parametrize(
     ("arguments", "taken"),
     [
-        (["btc", "eth"], {BTC, ETH}),
-        (["--all"], {BTC, ETH}),
-        (["--all", "-A"], {BTC, ETH, OTHER}),
-        (["-l", "team=red", "-A"], {OTHER}),
-        (["--all", "--namespaces", "desk,other"], {BTC, ETH, OTHER}),
-        (["--all", "--namespaces", "other", "-n", "desk"], {BTC, ETH, OTHER}),
-        (["-l", "team=red", "--namespaces", "desk", "--namespaces", "other"], {OTHER}),
+        (["btc", "eth"], [BTC, ETH]),
+        (["--all"], [BTC, ETH]),
+        (["--all", "-A"], [BTC, ETH, OTHER]),
+        (["-l", "team=red", "-A"], [OTHER]),
+        (["--all", "--namespaces", "desk,other"], [BTC, ETH, OTHER]),
+        (["--all", "--namespaces", "other", "-n", "desk"], [BTC, ETH, OTHER]),
+        (["-l", "team=red", "--namespaces", "desk", "--namespaces", "other"], [OTHER]),
     ],
     ids=str,
 )
-def test_bots_that_are_meant_are_drilled_and_trade_again(terminal: Terminal, arguments: list[str], taken: set) -> None:
+def test_bots_that_are_meant_are_drilled_and_trade_again(
+    terminal: Terminal, arguments: list[str], taken: list[Ref]
+) -> None:
     terminal.server.bots[OTHER]["metadata"]["labels"] = {"team": "red"}
     assert terminal.run("drill", *arguments, "--yes") == 0
-    assert set(drilled(terminal)) == taken
+    assert drilled(terminal) == taken
     assert results(terminal) == {str(ref): "Passed" for ref in taken}
     assert not any(terminal.server.switch(ref)["engaged"] for ref in taken)
 
