@@ -34,7 +34,7 @@ from tradingbot_plugin.options import (
     timeout_option,
     yes_option,
 )
-from tradingbot_plugin.proof import FAILED, OK, worst
+from tradingbot_plugin.proof import FAILED, NOT_PROVED, OK, worst
 from tradingbot_plugin.view import Ref
 
 
@@ -44,14 +44,17 @@ class Drilled:
 
     ref: Ref
     report: DrillReport | None = None
-    """None: it was not drilled, and nothing of it was changed."""
+    """None: it was not drilled; nothing of it was changed, unless it was interrupted."""
     why_not: str = ""
     exit_code: int = OK
     """OK of a bot that was left out counts for nothing."""
+    is_interrupted: bool = False
+    """By Ctrl-C, in whatever step."""
 
     @property
     def is_left_stopped(self) -> bool:
-        return (
+        """For all that is known."""
+        return self.is_interrupted or (
             self.report is not None
             and any(each.step is Step.PATCH_ACCEPTED for each in self.report.steps)
             and all(each.step is not Step.RELEASED for each in self.report.steps)
@@ -89,6 +92,9 @@ def _drill_one(ref: Ref, run: Callable[[Ref], DrillReport], *, failure: int) -> 
         return Drilled(ref=ref, why_not=str(error), exit_code=failure)
     except ApiError as error:
         return Drilled(ref=ref, why_not=str(error), exit_code=FAILED)
+    except KeyboardInterrupt:
+        why_not = "interrupted, and perhaps left stopped: look at it, then re-arm it yourself"
+        return Drilled(ref=ref, why_not=why_not, exit_code=NOT_PROVED, is_interrupted=True)
     return Drilled(ref=ref, report=report, exit_code=report.exit_code)
 
 
@@ -150,7 +156,7 @@ def drill(
                 done.append(each)
                 _tell(each)
     _print(done, is_list=len(names) != 1, output=output)
-    if all(each.report is None for each in done):
+    if all(each.report is None and not each.is_interrupted for each in done):
         say("error: no bot was drilled")
         return FAILED
     return worst(each.exit_code for each in done)

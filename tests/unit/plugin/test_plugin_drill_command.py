@@ -134,6 +134,16 @@ def test_sigterm_ends_it_after_the_bot_in_hand(terminal: Terminal) -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_ctrl_c_says_which_bot_may_be_left_stopped_and_begins_no_other(terminal: Terminal) -> None:
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    terminal.clock.meanwhile.append(press)
+    assert terminal.run("drill", "--all", "-A", "--yes") == 3
+    assert drilled(terminal) == [BTC]
+    assert "desk/btc: error: interrupted, and perhaps left stopped" in terminal.err
+
+
 def test_question_comes_first_where_no_bot_is_named(terminal: Terminal) -> None:
     assert terminal.run("drill", "--all") == 1
     assert terminal.questions == ["Stop and re-arm those of these 2 bots that risk no money?"]
