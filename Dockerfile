@@ -1,7 +1,7 @@
 # One image a program: `docker build --target operator|trader|sandbox .`; scripts/check-images builds and starts all three.
 #
 # An image holds its own package and tradingbot_api, and what its own lock names: the operator has no ccxt, the trader
-# no kopf. The foreign packages are never copied into the stage that builds the wheel, so nothing has to be taken out.
+# no kopf. The operator's has the kubectl plugin beside it. The foreign packages are never copied into the stage that builds the wheel, so nothing has to be taken out.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 # ---- what all builds start from: an empty virtual environment, and the locked builder of our own wheel
@@ -21,7 +21,9 @@ RUN --mount=type=cache,target=/root/.cache/pip scripts/install-program dependenc
 COPY pyproject.toml README.md LICENSE ./
 COPY crds/tradingbot_api crds/tradingbot_api
 COPY operator/tradingbot_operator operator/tradingbot_operator
-RUN scripts/install-program package tradingbot-operator
+# The plugin as well: the chart's drills run it.
+COPY operator/tradingbot_plugin operator/tradingbot_plugin
+RUN scripts/install-program package tradingbot-operator kubectl-tradingbot
 
 FROM builder AS trader-builder
 COPY requirements/trader.txt requirements/

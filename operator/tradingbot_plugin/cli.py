@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
@@ -13,7 +11,7 @@ from click.shell_completion import get_completion_class
 from tradingbot_api.spec import StopAction
 from tradingbot_plugin import table
 from tradingbot_plugin.clock import SystemClock
-from tradingbot_plugin.drill import REASON, Drill
+from tradingbot_plugin.drill_command import drill
 from tradingbot_plugin.errors import NotFound, PluginError, Refused
 from tradingbot_plugin.halt_commands import halt, resume
 from tradingbot_plugin.kill import Kill, Target, Wish
@@ -22,10 +20,16 @@ from tradingbot_plugin.options import (
     Invocation,
     Scope,
     action_option,
+    all_bots_option,
+    all_namespaces_option,
     check_name,
     connection_options,
     name_argument,
+    no_halt_option,
     output_option,
+    print_json,
+    say,
+    selector_option,
     timeout_option,
     yes_option,
 )
@@ -77,21 +81,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:], Invocation(connect, SystemClock())))
 
 
-def _say(line: str) -> None:
-    """Progress; stdout is for the result alone."""
-    click.echo(line, err=True)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
-
-
-selector_option = click.option("-l", "--selector", default="", metavar="SELECTOR", help="Bots by their labels.")
-all_namespaces_option = click.option("-A", "--all-namespaces", is_flag=True, help="Bots of all namespaces.")
 reason_option = click.option("--reason", default="", help="Why; it stands in status, halt and audit.")
-no_halt_option = click.option(
-    "--no-halt", is_flag=True, help="Patch the bot alone. A GitOps sync can take that back before it is seen."
-)
 
 
 @cli.command()
@@ -127,7 +117,7 @@ def status(
         bots, missing = find_bots(kube, namespace, selector, names)
     now = invocation.clock.now()
     if output == "json":
-        _print_json([table.status_json(bot, now) for bot in bots])
+        print_json([table.status_json(bot, now) for bot in bots])
     elif bots:
         rows = [table.status_row(bot, now) for bot in bots]
         columns: Sequence[str] = table.STATUS_COLUMNS
@@ -136,16 +126,16 @@ def status(
             rows = [[bot.ref.namespace, *row] for bot, row in zip(bots, rows, strict=True)]
         click.echo(table.format_table(columns, rows))
     elif not names:
-        _say("No bots found.")
+        say("No bots found.")
     for ref in missing:
-        _say(f"error: there is no bot {ref}")
+        say(f"error: there is no bot {ref}")
     return FAILED if missing else OK
 
 
 @cli.command()
 @name_argument(many=True)
 @selector_option
-@click.option("--all", "all_bots", is_flag=True, help="All bots of the namespace; with -A, of the cluster.")
+@all_bots_option
 @all_namespaces_option
 @action_option("What happens besides cancelling resting entries; else what each bot's spec says.")
 @reason_option
@@ -184,13 +174,13 @@ def kill(
         if not refs:
             raise Refused("no bot matches; nothing was stopped")
         if not names and not yes:
-            _say("\n".join(f"  {ref}" for ref in refs))
+            say("\n".join(f"  {ref}" for ref in refs))
             if not invocation.ask(f"Stop these {len(refs)} bots ({action or 'each as its spec says'})?"):
                 raise Refused("nothing was stopped")
-        targets = Kill(kube, invocation.clock, _say).run(refs, wish)
+        targets = Kill(kube, invocation.clock, say).run(refs, wish)
     code = exit_code(target.proof.outcome for target in targets)
     if output == "json":
-        _print_json({"exitCode": code, "bots": [table.kill_json(target) for target in targets]})
+        print_json({"exitCode": code, "bots": [table.kill_json(target) for target in targets]})
     else:
         click.echo(table.format_table(table.KILL_COLUMNS, [table.kill_row(target) for target in targets]))
     _advise(code, targets)
@@ -200,21 +190,21 @@ def kill(
 def _advise(code: int, targets: Sequence[Target]) -> None:
     """What a person does next, at three in the morning."""
     if code == NOT_PROVED:
-        _say(
+        say(
             "NOT PROVED for all. The stop stays asked for: a trader that comes back takes it over before it trades.\n"
             "One that runs and is cut off: signal it (SIGUSR1), or cancel at the venue by tradingbot-trader killall."
         )
     elif code == NOT_FLAT and all(
         each.proof.has_given_up for each in targets if each.proof.outcome is Outcome.NOT_FLAT
     ):
-        _say(
+        say(
             "Stopped, NOT FLAT. Nobody buys within the price collar, and its trader has given up: see DETAIL. Sell by\n"
             "hand (tradingbot-trader killall --sell), or re-arm and kill again."
         )
     elif code == NOT_FLAT:
-        _say("Stopped, NOT FLAT. Its trader goes on selling within the price collar; run the same again to wait on.")
+        say("Stopped, NOT FLAT. Its trader goes on selling within the price collar; run the same again to wait on.")
     elif code == FAILED and any(target.asked is None for target in targets):
-        _say("Some bots could not even be asked to stop: see DETAIL. Cancel at the venue: tradingbot-trader killall.")
+        say("Some bots could not even be asked to stop: see DETAIL. Cancel at the venue: tradingbot-trader killall.")
 
 
 @cli.command()
@@ -246,18 +236,18 @@ def rearm(invocation: Invocation, *, name: str, latch_id: str, timeout: float, y
             )
 
         try:
-            release = Rearm(kube, invocation.clock, _say).run(
+            release = Rearm(kube, invocation.clock, say).run(
                 ref, latch_id=latch_id, is_wanted=is_wanted, timeout_seconds=timeout
             )
         except NotFound as error:
             raise Refused(f"there is no bot {ref}") from error
     if output == "json":
-        _print_json(table.release_json(release))
+        print_json(table.release_json(release))
     elif release.is_released:
         halts = f"; deleted {', '.join(release.deleted_halts)}" if release.deleted_halts else ""
         click.echo(f"{ref}: released {release.latch.id}{halts}")
     if not release.is_released:
-        _say(f"{ref}: NOT RELEASED: {release.why_not}")
+        say(f"{ref}: NOT RELEASED: {release.why_not}")
     return release.exit_code
 
 
@@ -268,43 +258,6 @@ def _describe_latch(latch: LatchView) -> str:
     )
     held = f"  still held: {', '.join(latch.positions_left)}" if latch.positions_left else ""
     return "\n".join(filter(None, [head, *sources, held, f"  latch {latch.id}"]))
-
-
-@cli.command()
-@name_argument(many=False)
-@action_option("What the stop does; else what the bot's spec says.")
-@no_halt_option
-@timeout_option
-@output_option
-@connection_options
-@click.pass_obj
-def drill(
-    invocation: Invocation, *, name: str, action: StopAction | None, no_halt: bool, timeout: float, output: str
-) -> int:
-    """Stop a bot that risks no money, measure each step, re-arm it.
-
-    Only a Paper bot, or one of network Sandbox or Testnet, and only while it is Active. Where the stop is not proved
-    the bot is left stopped. Exit code 0: stopped, released, Active again.
-
-    \b
-    kubectl tradingbot drill btc-paper
-    kubectl tradingbot drill btc-paper -o json
-    """
-    wish = Wish(action=action, reason=REASON, makes_halt=not no_halt, timeout_seconds=timeout)
-    with invocation.api() as kube:
-        ref = Ref(invocation.namespace or kube.namespace, check_name(name))
-        try:
-            report = Drill(kube, invocation.clock, _say).run(ref, wish)
-        except NotFound as error:
-            raise Refused(f"there is no bot {ref}") from error
-    if output == "json":
-        _print_json(report.to_json())
-    else:
-        click.echo(table.drill_table(report))
-    for note in report.notes:
-        _say(f"{ref}: {note}")
-    _say(f"{ref}: drill passed" if report.exit_code == OK else f"{ref}: drill NOT PASSED: {report.message}")
-    return report.exit_code
 
 
 @cli.command()
@@ -324,5 +277,6 @@ def completion(shell: str) -> None:
     click.echo(kind(cli, {}, PROGRAM, COMPLETE_VARIABLE).source())
 
 
+cli.add_command(drill)
 cli.add_command(halt)
 cli.add_command(resume)

@@ -19,17 +19,12 @@ from tradingbot_plugin.options import (
     action_option,
     connection_options,
     output_option,
+    split_values,
     yes_option,
 )
 from tradingbot_plugin.view import BotView, read_bot
 
 _HALT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-
-
-def _split(values: Sequence[str]) -> list[str]:
-    """Repeated, or with commas, or both; each once, as the API wants it."""
-    parts = (part.strip() for value in values for part in value.split(","))
-    return list(dict.fromkeys(part for part in parts if part))
 
 
 def _bots(kube: KubeApi) -> list[BotView] | None:
@@ -67,10 +62,10 @@ def halt(
     """
     if not reason.strip():
         raise Refused("--reason is empty: whoever finds these bots stopped wants to know why")
-    narrowed = {"--namespaces": (namespaces, _split(namespaces)), "--bots": (bots, _split(bots))}
+    narrowed = {"--namespaces": (namespaces, split_values(namespaces)), "--bots": (bots, split_values(bots))}
     if invocation.given.get("namespace") == "":
         narrowed["--namespace"] = ([""], [])
-    narrowed["--selector"] = (() if selector is None else (selector,), _split([selector or ""]))
+    narrowed["--selector"] = (() if selector is None else (selector,), split_values([selector or ""]))
     for option, (given, meant) in narrowed.items():
         if given and not meant:
             raise Refused(
@@ -83,8 +78,8 @@ def halt(
     now = invocation.clock.now()
     manifest = halts.build_halt(
         name,
-        namespaces=_split([*namespaces, invocation.namespace]),
-        bots=_split(bots),
+        namespaces=split_values([*namespaces, invocation.namespace]),
+        bots=split_values(bots),
         labels=halts.parse_labels(selector or ""),
         action=action or StopAction.CANCEL_ORDERS,
         reason=reason,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,9 +39,7 @@ class Invocation:
     def namespace(self) -> str:
         """As given; empty when it was not."""
         namespace: str = self.given.get("namespace") or ""
-        if namespace and not _NAMESPACE.fullmatch(namespace):
-            raise Refused(f"{namespace!r} is not the name of a namespace")
-        return namespace
+        return check_namespace(namespace) if namespace else ""
 
     @contextmanager
     def api(self) -> Iterator[KubeApi]:
@@ -125,6 +124,14 @@ timeout_option = click.option(
     metavar="DURATION",
     help="How long to wait for the proof, like 90s or 5m.",
 )
+selector_option = click.option("-l", "--selector", default="", metavar="SELECTOR", help="Bots by their labels.")
+all_bots_option = click.option(
+    "--all", "all_bots", is_flag=True, help="All bots of the namespace; with -A, of the cluster."
+)
+all_namespaces_option = click.option("-A", "--all-namespaces", is_flag=True, help="Bots of all namespaces.")
+no_halt_option = click.option(
+    "--no-halt", is_flag=True, help="Patch the bot alone. A GitOps sync can take that back before it is seen."
+)
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print."
@@ -148,6 +155,27 @@ def name_argument(*, many: bool) -> Callable[[F], F]:
     names = {"nargs": -1} if many else {}
     parameter = "names" if many else "name"
     return click.argument(parameter, metavar="[NAME]..." if many else "NAME", shell_complete=complete_bots, **names)  # type: ignore[arg-type]
+
+
+def say(line: str) -> None:
+    """Progress; stdout is for the result alone."""
+    click.echo(line, err=True)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def split_values(values: Sequence[str]) -> list[str]:
+    """Repeated, or with commas, or both; each once, as the API wants it."""
+    parts = (part.strip() for value in values for part in value.split(","))
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def check_namespace(name: str) -> str:
+    if not _NAMESPACE.fullmatch(name):
+        raise Refused(f"{name!r} is not the name of a namespace")
+    return name
 
 
 def check_name(name: str) -> str:

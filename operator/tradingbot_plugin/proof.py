@@ -76,8 +76,12 @@ class Proof:
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
     """The worst of all; without any bot nothing is proved."""
-    codes = {_CODES[outcome] for outcome in outcomes} or {FAILED}
-    return next(code for code in _WORST_FIRST if code in codes)
+    return worst(_CODES[outcome] for outcome in outcomes)
+
+
+def worst(codes: Iterable[int]) -> int:
+    given = set(codes) or {FAILED}
+    return next(code for code in _WORST_FIRST if code in given)
 
 
 def judge(bot: BotView | None, asked: Asked) -> Proof:

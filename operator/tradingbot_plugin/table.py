@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from tradingbot_plugin.drill import DrillReport
+from tradingbot_plugin.drill import DrillReport, Step
 from tradingbot_plugin.kill import Target
 from tradingbot_plugin.rearm import Release
 from tradingbot_plugin.view import BotView, LatchView, parse_time
@@ -17,6 +17,7 @@ STATUS_COLUMNS = (
     "LATCH",
 )  # fmt: skip
 KILL_COLUMNS = ("BOT", "RESULT", "STOP", "ACTION", "ACKNOWLEDGED", "CANCELLED", "FLAT", "LATCH", "DETAIL")
+DRILL_COLUMNS = ("BOT", "RESULT", "ACKNOWLEDGED MS", "STOPPED MS", "RELEASED MS", "ACTIVE MS", "DETAIL")
 
 
 def format_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -177,3 +178,12 @@ def release_json(release: Release) -> dict[str, Any]:
 def drill_table(report: DrillReport) -> str:
     rows = [[each.step.value, str(each.milliseconds), each.at or NOTHING] for each in report.steps]
     return format_table(("STEP", "MILLISECONDS", "TRADER'S TIME"), rows)
+
+
+def drill_row(bot: str, report: DrillReport | None, why_not: str) -> list[str]:
+    """Of many: one line a bot, with the steps that count."""
+    steps = {each.step: str(each.milliseconds) for each in report.steps} if report else {}
+    result = "NotDrilled" if report is None else "NotPassed" if report.message else "Passed"
+    shown = (Step.ACKNOWLEDGED, Step.STOPPED, Step.RELEASED, Step.ACTIVE)
+    detail = report.message if report else why_not
+    return [bot, result, *(steps.get(step, NOTHING) for step in shown), detail or NOTHING]

@@ -65,3 +65,9 @@ def test_notes_name_the_roles_that_the_chart_makes(chart):
     for role in ("approver", "promoter", "on-duty"):
         assert f"--clusterrole=tradingbot-{role} " in chart.render_notes()
         assert f"tradingbot-{role}" not in chart.render_notes({"rbac": {"people": False}})
+
+
+def test_notes_say_when_and_where_drills_run(chart):
+    assert "drills:" not in chart.render_notes()
+    drill = {"enabled": True, "schedule": "7 5 * * *", "namespaces": ["desk-a"], "selector": "drill=yes"}
+    assert "7 5 * * * (Etc/UTC), bots in desk-a with drill=yes" in chart.render_notes({"drill": drill})

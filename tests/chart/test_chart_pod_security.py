@@ -15,6 +15,7 @@ from tradingbot_operator.children.metadata import BotRef
 from tradingbot_sandbox.control_plane.api import Answer
 from tradingbot_sandbox.control_plane.control_plane import ControlPlane
 
+DRILLS = {"drill": {"enabled": True}}
 LEVEL = "pod-security.kubernetes.io/enforce"
 
 
@@ -49,6 +50,12 @@ def test_operators_pod_is_admitted(restricted: Restricted, chart, values):
     assert answer.status == 201, answer.body
 
 
+@pytest.mark.parametrize("values", [DRILLS, EVERYTHING], ids=["defaults", "everything"])
+def test_drills_pod_is_admitted(restricted: Restricted, chart, values):
+    answer = restricted.try_pod(chart.render(values).drill_pod)
+    assert answer.status == 201, answer.body
+
+
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
 @pytest.mark.parametrize("book", list(Mode))
 def test_traders_pod_is_admitted(restricted: Restricted, chart, values, book):
@@ -68,7 +75,8 @@ def test_traders_pod_is_admitted(restricted: Restricted, chart, values, book):
     ids=["seccomp", "root", "capabilities", "escalation", "host network"],
 )
 def test_pod_that_is_any_looser_would_be_refused(restricted: Restricted, chart, loosen):
-    for pod in (deepcopy(chart.render().pod), trader_pod(chart, {}, Mode.LIVE)):
+    pods = (chart.render().pod, chart.render(DRILLS).drill_pod, trader_pod(chart, {}, Mode.LIVE))
+    for pod in map(deepcopy, pods):
         loosen(pod)
         answer = restricted.try_pod(pod)
         assert answer.status == 403

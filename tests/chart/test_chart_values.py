@@ -132,12 +132,59 @@ def test_both_helms_render_the_same(chart, each_chart, values):
         pytest.param({"podMonitor": {"interval": "30"}}, "/podMonitor/interval", id="scrapes without a unit"),
         pytest.param({"podMonitor": {"enable": True}}, "enable", id="misspelled switch"),
         pytest.param({"serviceAccount": {"create": False}}, "/serviceAccount/name", id="account of every pod"),
+        *(
+            pytest.param({"drill": {"schedule": schedule}}, "/drill/schedule", id=f"schedule: {schedule}")
+            for schedule in (
+                "",
+                "daily",
+                "0 10 * *",
+                "0 10 * * * *",
+                "* 10 * * *",
+                "*/5 10 * * *",
+                "60 10 * * *",
+                "0 24 * * *",
+                "0 10 32 * *",
+                "0 10 * 13 *",
+                "0 10 * * 8",
+                "0 10 * * Mo",
+                "0 10 * * 1-",
+                "@every 5m",
+                "TZ=UTC 0 10 * * *",
+            )
+        ),
+        pytest.param({"drill": {"timeZone": "5 o'clock"}}, "/drill/timeZone", id="no time zone"),
+        pytest.param({"drill": {"action": "Sell"}}, "/drill/action", id="unknown action"),
+        pytest.param({"drill": {"selector": "--all"}}, "/drill/selector", id="option for a selector"),
+        pytest.param({"drill": {"timeoutSeconds": "60s"}}, "/drill/timeoutSeconds", id="unit in a drill's time"),
+        pytest.param({"drill": {"namespaces": "desk-a"}}, "/drill/namespaces", id="one namespace to drill"),
+        pytest.param({"drill": {"bots": ["btc"]}}, "bots", id="names of bots to drill"),
+        pytest.param(
+            {"drill": {"enabled": True}, "watch": {"namespaces": ["desk-a"]}}, "/drill/namespaces", id="drills anywhere"
+        ),
+        pytest.param(
+            {"drill": {"enabled": True, "namespaces": ["desk-b"]}, "watch": {"namespaces": ["desk-a"]}},
+            "desk-b is not served",
+            id="drills where nobody serves",
+        ),
+        pytest.param(
+            {"drill": {"enabled": True, "timeoutSeconds": 50, "deadlineSeconds": 129}},
+            "may take 130 s",
+            id="less time for all than for one",
+        ),
         pytest.param({"fullnameOverride": "Bots"}, "/fullnameOverride", id="capital in a name"),
     ],
 )
 def test_mistake_is_refused_and_named(each_chart, refused, values, said):
     with pytest.raises(refused, match=said.replace("/", "[./]")):
         each_chart.render(values)
+
+
+@pytest.mark.parametrize(
+    "schedule", ["0 10 * * 1-5", "07 00 01 01 0", "0,30 */6 1-15/2,28 * *", "5 4 * JAN,jul sun", "@weekly"]
+)
+def test_schedule_of_cron_is_taken(each_chart, schedule):
+    (job,) = each_chart.render({"drill": {"enabled": True, "schedule": schedule}}).of("CronJob")
+    assert job["spec"]["schedule"] == schedule
 
 
 def test_oldest_supported_minor_is_served_and_an_older_one_refused(each_chart, refused):

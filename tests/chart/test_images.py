@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -13,14 +14,20 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {
-    "operator": ROOT / "operator" / "tradingbot_operator",
-    "trader": ROOT / "trader" / "tradingbot_trader",
-    "sandbox": ROOT / "sandbox" / "tradingbot_sandbox",
+    "operator": (ROOT / "operator" / "tradingbot_operator", ROOT / "operator" / "tradingbot_plugin"),
+    "trader": (ROOT / "trader" / "tradingbot_trader",),
+    "sandbox": (ROOT / "sandbox" / "tradingbot_sandbox",),
+}
+"""The packages of each image."""
+SCRIPTS = {
+    "operator": {"tradingbot-operator", "kubectl-tradingbot"},
+    "trader": {"tradingbot-trader"},
+    "sandbox": {"tradingbot-sandbox"},
 }
 API = ROOT / "crds" / "tradingbot_api"
 GENERATOR = API / "crd.py"
 """Writes the CRDs on a developer's machine; no program imports it."""
-OWN = {folder.name for folder in (API, *PROGRAMS.values())}
+OWN = {API.name, *(folder.name for folders in PROGRAMS.values() for folder in folders)}
 each_program = pytest.mark.parametrize("program", PROGRAMS)
 
 
@@ -64,7 +71,10 @@ def test_program_imports_only_what_its_extra_names(program):
     """What comes along with another package today may be gone with its next version."""
     distributions = packages_distributions()
     needed = {
-        normal(distributions[module][0]) for module in imported(PROGRAMS[program]) | imported(API) if module not in OWN
+        normal(distributions[module][0])
+        for folder in (API, *PROGRAMS[program])
+        for module in imported(folder)
+        if module not in OWN
     }
     assert needed <= extra(program)
 
@@ -93,8 +103,32 @@ def test_operator_gets_no_exchange_client_and_trader_no_operator_framework():
 def test_stage_copies_its_own_package_and_ends_as_nobody(program):
     dockerfile = (ROOT / "Dockerfile").read_text()
     builder = re.search(rf"AS {program}-builder\n(.*?)\n\n", dockerfile, re.DOTALL)[1]
-    assert {name for name in OWN if name in builder} == {API.name, PROGRAMS[program].name}
+    assert {name for name in OWN if name in builder} == {API.name, *(folder.name for folder in PROGRAMS[program])}
     final = re.search(rf"^FROM runtime AS {program}\n(.*?)(?=^FROM|\Z)", dockerfile, re.DOTALL | re.MULTILINE)[1]
     assert f'ENTRYPOINT ["tradingbot-{program}"]' in final
     assert "USER" not in final
     assert "\nUSER 65532:65532\n" in dockerfile
+
+
+@each_program
+def test_image_keeps_the_console_scripts_of_its_packages_and_no_other(program, tmp_path):
+    """The wheel brings those of all programs. The step that sorts them out, on a folder of its own."""
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    for name in (*known, "python"):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).touch(mode=0o755)
+    given = re.search(rf"install-program package (tradingbot-{program}\b.*)", (ROOT / "Dockerfile").read_text())[
+        1
+    ].split()
+    step = re.search(
+        r"\n    shift\n.*?(?=\n    compile)", (ROOT / "scripts" / "install-program").read_text(), re.DOTALL
+    )[0]
+    subprocess.run(["/bin/sh", "-euc", f"venv={tmp_path}\n{step}", "sh", "package", *given], check=True)
+    assert {path.name for path in (tmp_path / "bin").iterdir()} == SCRIPTS[program] | {"python"}
+
+
+def test_docker_sees_what_the_dockerfile_copies():
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--)(.*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert copied
+    assert {name for line in copied for name in line.split()} <= sent

@@ -59,6 +59,17 @@ EVERYTHING: dict[str, Any] = {
             "labelSelector": {"matchLabels": {"team": "desk"}},
         }
     ],
+    "drill": {
+        "enabled": True,
+        "schedule": "5,35 6-22/4 1,15 jan-dec MON-FRI",
+        "timeZone": "America/Argentina/Buenos_Aires",
+        "namespaces": ["desk-b"],
+        "selector": "drill in (weekly,daily),!live",
+        "action": "ReduceOnly",
+        "timeoutSeconds": 20,
+        "deadlineSeconds": 600,
+        "resources": {"limits": {"memory": "96Mi"}},
+    },
     "networkPolicy": {
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
         "apiServer": {"cidrs": ["10.0.0.1/32", "fd00::1/128"], "ports": [6443]},
@@ -97,6 +108,13 @@ class Rendered:
         """The pod template of the one Deployment."""
         (deployment,) = self.of("Deployment")
         template: Object = deployment["spec"]["template"]
+        return template
+
+    @property
+    def drill_pod(self) -> Object:
+        """The pod template of the CronJob."""
+        (job,) = self.of("CronJob")
+        template: Object = job["spec"]["jobTemplate"]["spec"]["template"]
         return template
 
     @property

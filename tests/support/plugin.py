@@ -234,6 +234,7 @@ class Trader:
             (f"TradingHalt/{name}", halt["spec"]["action"])
             for name, halt in self._server.halts.items()
             if self._ref.name in (halt["spec"].get("bots") or [self._ref.name])
+            and self._ref.namespace in (halt["spec"].get("namespaces") or [self._ref.namespace])
         ]
         trader = bot["status"]["trader"]
         latch = trader.get("latch", {})

@@ -85,6 +85,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- toJson $exchanges }}
 {{- end }}
 
+{{/* What the operator's pods reach, and those of drills: the API server. */}}
+{{- define "tradingbot-operator.apiServerEgress" -}}
+# Only where the API server is known by a name; by address it needs no resolver.
+- ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+# No selector finds the API server: by address where it is known, else by its ports.
+- ports:
+    {{- range .Values.networkPolicy.apiServer.ports }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+  {{- with .Values.networkPolicy.apiServer.cidrs }}
+  to:
+    {{- range . }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+  {{- end }}
+{{- end }}
+
+{{/* A CronJob's name has at most 52 characters: its Jobs add a number. */}}
+{{- define "tradingbot-operator.drillName" -}}
+{{- printf "%s-drill" (include "tradingbot-operator.fullname" . | trunc 46 | trimSuffix "-") }}
+{{- end }}
+
 {{/*
 A policy without the API server's port lets pods start and never reach it. Helm sees the port when it installs, not when it
 renders; who may not make ClusterRoles may not be able to read it either.

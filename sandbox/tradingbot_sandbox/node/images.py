@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .errors import StartProblem
-from .image_name import program_name
+from .image_name import program_name, programs_of
 
 CONSOLE_SCRIPTS = ("tradingbot-operator", "tradingbot-trader", "tradingbot-sandbox")
 
@@ -22,10 +22,13 @@ class Images:
     def bin_folder(self) -> Path:
         return self._bin_folder
 
-    def resolve(self, image: str) -> Path:
-        """The program of the image; StartProblem (ErrImagePull), naming what is known, if there is none."""
+    def resolve(self, image: str, command: str = "") -> Path:
+        """The image's own program, or that of its others that the command names; StartProblem (ErrImagePull), naming
+        what is known, if there is none."""
         name = program_name(image)
         path = self._paths.get(name)
+        if path is not None and command != name and command in programs_of(image):
+            path = self._bin_folder / command
         if path is not None and os.access(path, os.X_OK) and path.is_file():
             return path
         why = "this node has no program of that name" if path is None else f"{path} is not an executable file"

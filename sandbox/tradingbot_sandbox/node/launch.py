@@ -32,7 +32,7 @@ def prepare_launch(
 ) -> Launch:
     """StartProblem if the image is unknown or something that the environment needs is missing."""
     name = container["name"]
-    program = images.resolve(container["image"])
+    program = images.resolve(container["image"], (container.get("command") or [""])[0])
     termination_file = folder.container(name) / "termination-log"
     termination_path = normal_mount_path(container.get("terminationMessagePath") or DEFAULT_TERMINATION_PATH)
     mounts = [*volume_mounts, Mount(termination_path, str(termination_file))]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .image_name import program_name
+from .image_name import programs_of
 from .mounts import normal_mount_path
 from .probe_rules import KINDS, resolve_port
 from .spec_fields import RULES, Rule
@@ -69,9 +69,9 @@ def _inconsistent(spec: Json) -> Iterator[str]:
         for index, container in enumerate(spec.get(kind) or []):
             where = f"spec.{kind}[{index}]"
             command = container.get("command") or []
-            program = program_name(container["image"])
-            if command and command[0] != program:
-                yield f"{where}.command[0]={command[0]} (only the image's own program, {program})"
+            programs = programs_of(container["image"])
+            if command and command[0] not in programs:
+                yield f"{where}.command[0]={command[0]} (only the image's own program, {' or '.join(programs)})"
             mount_paths = {normal_mount_path(mount["mountPath"]) for mount in container.get("volumeMounts") or []}
             folder = container.get("workingDir") or ""
             if folder and not any((folder + "/").startswith(mount + "/") for mount in mount_paths):

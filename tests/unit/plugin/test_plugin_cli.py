@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from support.plugin import BTC, Server, Time, Trader, build_bot, build_latch, build_trader
-from tradingbot_plugin.cli import cli, run
+from support.plugin import BTC, build_bot, build_latch, build_trader
+from support.terminal import ETH, OTHER, Terminal
+from tradingbot_plugin.cli import cli
 from tradingbot_plugin.completion import complete
 from tradingbot_plugin.errors import Forbidden, NotFound
 from tradingbot_plugin.kube import Access
@@ -20,45 +20,6 @@ from tradingbot_plugin.options import Invocation
 from tradingbot_plugin.view import Ref
 
 DOCS = Path(__file__).parents[3] / "docs"
-ETH, OTHER = Ref("desk", "eth"), Ref("other", "btc")
-
-
-@dataclass
-class Terminal:
-    """Runs a command line, and keeps what it printed."""
-
-    capsys: pytest.CaptureFixture[str]
-    server: Server = field(default_factory=lambda: Server(build_bot(), build_bot(ETH), build_bot(OTHER)))
-    clock: Time = field(default_factory=Time)
-    accesses: list[Access] = field(default_factory=list)
-    questions: list[str] = field(default_factory=list)
-    out: str = ""
-    err: str = ""
-
-    def __post_init__(self) -> None:
-        self.clock.meanwhile += [Trader(self.server, ref) for ref in self.server.bots]
-
-    def run(self, *arguments: str, answer: bool = False) -> int:
-        def connect(access: Access) -> Server:
-            self.accesses.append(access)
-            return self.server
-
-        def ask(question: str) -> bool:
-            self.questions.append(question)
-            return answer
-
-        code = run(arguments, Invocation(connect, self.clock, ask))
-        self.out, self.err = self.capsys.readouterr()
-        return code
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def terminal(capsys: pytest.CaptureFixture[str]) -> Terminal:
-    return Terminal(capsys)
 
 
 @pytest.mark.parametrize(

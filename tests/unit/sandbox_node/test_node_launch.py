@@ -51,6 +51,16 @@ def test_image_is_the_program_of_its_name(images: Images, tmp_path: Path) -> Non
     assert images.find_command("cat") == "cat"
 
 
+def test_command_may_name_another_program_of_the_image_and_none_of_another(images: Images, tmp_path: Path) -> None:
+    (tmp_path / "tradingbot-operator").chmod(0o755)
+    plugin = tmp_path / "kubectl-tradingbot"
+    plugin.touch(mode=0o755)
+    assert images.resolve("x/tradingbot-operator:1", "kubectl-tradingbot") == plugin
+    assert images.resolve("x/tradingbot-operator:1", "tradingbot-operator") == tmp_path / "tradingbot-operator"
+    assert images.resolve("x/tradingbot-operator:1") == tmp_path / "tradingbot-operator"
+    assert images.resolve("x/tradingbot-trader:1", "kubectl-tradingbot") == tmp_path / "tradingbot-trader"
+
+
 @pytest.mark.parametrize(
     ("image", "why"), [("nginx", "no program of that name"), ("tradingbot-operator", "not an executable")]
 )

@@ -181,6 +181,14 @@ REFUSED = [
 ]
 
 
+def test_command_may_name_any_program_of_its_image() -> None:
+    pod = changed(*CONTAINER, "image", value="x/tradingbot-operator:1")
+    pod["containers"][0]["command"] = ["kubectl-tradingbot"]
+    assert check_pod(pod).unsupported == ()
+    pod["containers"][0] |= {"image": "x/tradingbot-trader:1"}
+    assert "spec.containers[0].command[0]=kubectl-tradingbot" in check_pod(pod).unsupported[0]
+
+
 @pytest.mark.parametrize(("path", "value", "named"), REFUSED, ids=[row[2].split("=")[0] for row in REFUSED])
 def test_field_that_is_not_honoured_is_refused_by_its_path(path: tuple[Any, ...], value: Any, named: str) -> None:
     assert check_pod(changed(*path, value=value)).unsupported == (named,)
