@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tradingbot_api.labels import DRILL
 from tradingbot_api.spec import StopAction
 from tradingbot_plugin import halts
 from tradingbot_plugin.clock import Clock
@@ -40,6 +41,8 @@ class Wish:
     reason: str
     makes_halt: bool
     timeout_seconds: float
+    drill_id: str = ""
+    """Of a drill: the operator records it under this id."""
 
 
 @dataclass
@@ -103,7 +106,7 @@ class Kill:
         refusal: ApiError | None = None
         generation = 0
         try:
-            patch = build_patch(target.bot, wish.reason, action if wish.action else None)
+            patch = build_patch(target.bot, wish.reason, action if wish.action else None, drill_id=wish.drill_id)
             before = target.bot
             target.bot = read_bot(self._kube.merge_bot(ref, patch))
             if before and wish.action and before.action is not action:
@@ -264,7 +267,7 @@ def decide_action(bot: BotView | None, wish: Wish) -> StopAction:
     return strictest(wish.action, own) if bot and bot.is_engaged else wish.action
 
 
-def build_patch(bot: BotView | None, reason: str, action: StopAction | None) -> dict[str, Any]:
+def build_patch(bot: BotView | None, reason: str, action: StopAction | None, *, drill_id: str = "") -> dict[str, Any]:
     """PURE. A merge patch; None leaves the action as it is. It takes back a re-arm that is under way, and says nothing
     of who asks for more risk."""
     switch: dict[str, Any] = {"engaged": True, "rearm": ""}
@@ -272,4 +275,5 @@ def build_patch(bot: BotView | None, reason: str, action: StopAction | None) -> 
         switch["action"] = action.value
     if reason or not (bot and bot.is_engaged):
         switch["reason"] = reason[: halts.MAX_REASON]
-    return {"spec": {"killSwitch": switch}}
+    patch: dict[str, Any] = {"spec": {"killSwitch": switch}}
+    return patch | ({"metadata": {"annotations": {DRILL: drill_id}}} if drill_id else {})

@@ -44,6 +44,7 @@ RULES: list[Raw] = [
     {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots"], "verbs": ["grant"]},
     {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots/status"], "verbs": ["get", "patch"]},
     {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots/finalizers"], "verbs": ["update"]},
+    {"apiGroups": ["tradingbot.dev"], "resources": ["tradingreviews"], "verbs": ["list", "create"]},
     {"apiGroups": [""], "resources": ["serviceaccounts", "services", "persistentvolumeclaims"], "verbs": _CHILD},
     {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": _CHILD},
     {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": _CHILD},
