@@ -102,7 +102,8 @@ def _follow_release(drill: Drill, view: BotView, now_ns: int) -> Drill:
     trader, switch = view.trader, view.kill_switch
     has_seen_the_spec = trader is not None and trader.config is not None and trader.config.generation >= view.generation
     is_unseen = bool(switch.rearm) and not switch.engaged and has_seen_the_spec  # it came and went between two looks
-    if trader is None or not (drill.latch_id or is_unseen):
+    is_asked_still = switch.engaged and names_drill(switch.reason, drill.id)  # such a latch is lost, not released
+    if trader is None or is_asked_still or not (drill.latch_id or is_unseen):
         return drill
     steps = dict(drill.steps)
     steps.setdefault(DrillStep.RELEASED, now_ns)
