@@ -54,6 +54,12 @@ def names_drill(reason: str, drill_id: str) -> bool:
     return reason.startswith(f"drill {drill_id} ")
 
 
+def is_drill_reason(reason: str) -> bool:
+    """Of any drill: such a stop will be released by whoever made it, and nobody else's stop may rest on it."""
+    words = reason.split(" ", 2)
+    return len(words) == 3 and reason == drill_reason(words[1])
+
+
 def drill_review_name(bot: str, drill_id: str) -> str:
     """One record for each drill, whoever writes it and however often: the API server takes a name once."""
     return f"{bot}-drill-{drill_id}"

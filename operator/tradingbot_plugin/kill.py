@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tradingbot_api.labels import DRILL
+from tradingbot_api.labels import DRILL, is_drill_reason
 from tradingbot_api.spec import StopAction
 from tradingbot_plugin import halts
 from tradingbot_plugin.clock import Clock
@@ -159,7 +159,8 @@ class Kill:
             found = self._kube.get_halt(halts.halt_name(ref))
         except NotFound:  # deleted in this moment
             return self._kube.create_halt(halts.build_kill_halt(ref, action, reason, action_before=before)), False
-        if halts.does_the_same(found, ref, action):
+        is_ours = not is_drill_reason(halts.reason_of(found)) or halts.reason_of(found) == reason
+        if halts.does_the_same(found, ref, action) and is_ours:  # a drill deletes its own
             return found, True
         another = halts.build_kill_halt(ref, action, reason, is_taken=True, action_before=before)
         return self._kube.create_halt(another), False
@@ -269,11 +270,12 @@ def decide_action(bot: BotView | None, wish: Wish) -> StopAction:
 
 def build_patch(bot: BotView | None, reason: str, action: StopAction | None, *, drill_id: str = "") -> dict[str, Any]:
     """PURE. A merge patch; None leaves the action as it is. It takes back a re-arm that is under way, and says nothing
-    of who asks for more risk."""
+    of who asks for more risk. Over a drill's it writes its own reason, though that be empty: then the drill releases
+    nothing."""
     switch: dict[str, Any] = {"engaged": True, "rearm": ""}
     if action is not None:
         switch["action"] = action.value
-    if reason or not (bot and bot.is_engaged):
+    if reason or not (bot and bot.is_engaged) or is_drill_reason(bot.switch_reason):
         switch["reason"] = reason[: halts.MAX_REASON]
     patch: dict[str, Any] = {"spec": {"killSwitch": switch}}
     return patch | ({"metadata": {"annotations": {DRILL: drill_id}}} if drill_id else {})
