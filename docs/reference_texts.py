@@ -65,8 +65,9 @@ WITHOUT_EFFECT = {
 """Fields of a TradingBot that this version stores and does not act on, and the attribute that nothing reads. A test
 fails as soon as something does."""
 
-KINDS_WITHOUT_EFFECT = ("TradingApproval", "TradingReview")
-"""Neither operator nor trader of this version reads or writes these."""
+KINDS_WITHOUT_EFFECT = ("TradingApproval",)
+"""Neither operator nor trader of this version reads or writes these. Of the TradingReviews those of kind Drill alone
+are written, and none decides anything."""
 
 # ---- metrics.md ------------------------------------------------------------------------------------------------------
 
@@ -81,6 +82,8 @@ LABELS = {
     "resource": "plural of the kind, with its subresource, like `tradingbots/status`",
     "verb": "verb of the request, like `list` or `patch`",
     "code": "HTTP status; 0: no answer",
+    "namespace": "of the bot",
+    "bot": "its name",
     "mode": "`Paper` or `Live`, as permitted; `None` while nothing is",
     "phase": "`status.phase`, like `Running`; `None` before the operator has looked",
 }

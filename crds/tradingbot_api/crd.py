@@ -141,6 +141,7 @@ KINDS = (
         ("tbr",),
         columns=(
             Column("Bot", ".spec.bot"),
+            Column("Kind", ".spec.kind", description="What it is about: a stage's gates, or a drill"),
             Column("Stage", ".spec.stage"),
             Column("Verdict", ".spec.verdict"),
             _AGE,

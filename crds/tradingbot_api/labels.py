@@ -17,6 +17,11 @@ FINALIZER = "tradingbot.dev/on-delete"
 APPROVED_BY = "tradingbot.dev/approved-by"
 """Annotation of an approval: who signed, proved by the API server. An approval without it does not count."""
 
+DRILL = "tradingbot.dev/drill"
+"""Annotation of a bot: the id of its last drill, written by the patch that stops it."""
+DRILL_ID_PATTERN = r"^[a-z0-9]{1,32}$"
+"""It becomes part of a record's name; anything else is no drill's id."""
+
 OPERATOR_MANAGER = "tradingbot-operator"
 TRADER_MANAGER = "tradingbot-trader"
 
@@ -38,3 +43,23 @@ def selector_labels(bot: str) -> dict[str, str]:
 def child_labels(bot: str) -> dict[str, str]:
     """What every child carries."""
     return selector_labels(bot) | {MANAGED_BY: OPERATOR_MANAGER, PART_OF: "tradingbot", BOT: bot}
+
+
+def drill_reason(drill_id: str) -> str:
+    """`spec.killSwitch.reason` of a drill: by it the latch, and each source of it, names the drill."""
+    return f"drill {drill_id} by kubectl tradingbot"
+
+
+def names_drill(reason: str, drill_id: str) -> bool:
+    return reason.startswith(f"drill {drill_id} ")
+
+
+def is_drill_reason(reason: str) -> bool:
+    """Of any drill: such a stop will be released by whoever made it, and nobody else's stop may rest on it."""
+    words = reason.split(" ", 2)
+    return len(words) == 3 and reason == drill_reason(words[1])
+
+
+def drill_review_name(bot: str, drill_id: str) -> str:
+    """One record for each drill, whoever writes it and however often: the API server takes a name once."""
+    return f"{bot}-drill-{drill_id}"

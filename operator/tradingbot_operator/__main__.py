@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp
 
 from tradingbot_operator import handlers, kinds
+from tradingbot_operator.drills import DrillRecorder
 from tradingbot_operator.election import ElectedKubeApi, ElectionRules, Elector, LeaseLost
 from tradingbot_operator.errors import NotConfigured
 from tradingbot_operator.guard import Guard, check_at_start
@@ -98,11 +99,13 @@ async def run(settings: Settings) -> None:
         told=lambda report: metrics.policies_checked(are_in_force=report.is_in_force),
     )
     reconciler = Reconciler(elected, store, settings.platform, guard, now_ns=time.time_ns, instance=instance)
+    drills = DrillRecorder(elected, store, namespaces=settings.namespaces, now_ns=time.time_ns)
     metrics.follow(
         queue_depth=lambda: len(queue),
         queue_oldest_seconds=queue.oldest_seconds,
         bots=lambda: Counter(mode_and_phase(bot) for bot in store.bots()),
         leads=may_write,
+        drill_ages=drills.ages_seconds,
     )
     resync = Resync(
         api,
@@ -116,6 +119,7 @@ async def run(settings: Settings) -> None:
         wall_clock=time.time,
         random=random.random,
         reopen_watches=connections.cut,
+        list_records=drills.list_records,
     )
     server = HttpServer(health, metrics, clock=clock)
     await server.start(settings.listen_host, settings.listen_port)
@@ -132,8 +136,9 @@ async def run(settings: Settings) -> None:
         if not stop.is_set():
             health.lead(clock())
             listing = asyncio.create_task(resync.run(), name="resync")
+            reconcile = drills.around(reconciler.reconcile)
             workers = [
-                asyncio.create_task(work(queue, reconciler.reconcile, metrics, clock=clock), name=f"worker {number}")
+                asyncio.create_task(work(queue, reconcile, metrics, clock=clock), name=f"worker {number}")
                 for number in range(settings.workers)
             ]
             tasks = [listing, *workers]

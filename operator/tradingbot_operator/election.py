@@ -298,6 +298,10 @@ class ElectedKubeApi:
         self._require("apply status")
         return await self._api.apply_status(key, status, resource_version=resource_version)
 
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        self._require(f"create {kind.plural}")
+        return await self._api.create(kind, manifest)
+
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         self._require(f"delete {kind.plural}")
         await self._api.delete(kind, namespace, name, uid=uid)

@@ -26,6 +26,8 @@ class Kind:
 BOT = Kind("TradingBot", API_VERSION, "tradingbots")
 HALT = Kind("TradingHalt", API_VERSION, "tradinghalts")
 """Of the whole cluster, in every installation. Watched where it may be listed: an older role does not let us."""
+REVIEW = Kind("TradingReview", API_VERSION, "tradingreviews")
+"""Written once each, listed at the start, never watched: nobody changes one."""
 EVENT = Kind("Event", "events.k8s.io/v1", "events")
 
 SERVICE_ACCOUNT = Kind("ServiceAccount", "v1", "serviceaccounts")

@@ -11,6 +11,7 @@ What the operator may do (the chart's role lists the same; each verb with its us
 | tradingbot.dev            | tradingbots/status                               | get patch                | write our part; `get` is only granted on
 | tradingbot.dev            | tradingbots/finalizers                           | update                   | owner references that block deletion, where the cluster checks them (OpenShift)
 | tradingbot.dev            | tradinghalts                                     | list watch               | latch a bot that no trader runs for; by this role in cluster-wide installations alone, else by the chart's role `...:halts`, which every service account has
+| tradingbot.dev            | tradingreviews                                   | list create              | the record of a drill; `list` at the start: which are recorded, and the age of the last one
 | ""                        | serviceaccounts, services, persistentvolumeclaims| get list watch create patch | children; an apply of what is not there needs `create`
 | apps                      | deployments                                      | get list watch create patch | child
 | rbac.authorization.k8s.io | roles                                            | get list watch create patch | child
@@ -81,6 +82,9 @@ class KubeApi(Protocol):
 
     async def apply_status(self, key: Key, status: Manifest, *, resource_version: str) -> Manifest:
         """Our whole part of a bot's status, if the bot is still as it was seen."""
+
+    async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
+        """Conflict when it is there. Refused, if the API server does not know every field of it."""
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
         """That very object; no error when it is gone."""
@@ -234,7 +238,11 @@ class AioKubeApi:
         return await self._apply(kinds.BOT, key.namespace, key.name, "status", body, force=True)
 
     async def create(self, kind: Kind, manifest: Manifest) -> Manifest:
-        return await self._request("POST", "create", kind, manifest["metadata"]["namespace"], body=manifest)
+        # Strict: an older CRD would drop what tells a drill's GO from a stage's.
+        query = {"fieldManager": OPERATOR_MANAGER, "fieldValidation": "Strict"}
+        return await self._request(
+            "POST", "create", kind, manifest["metadata"]["namespace"], query=query, body=manifest
+        )
 
     async def replace(self, kind: Kind, manifest: Manifest) -> Manifest:
         """If it is still of the version that `manifest` carries."""

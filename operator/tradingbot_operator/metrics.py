@@ -81,6 +81,12 @@ class Metrics:
             "1: the chart's admission policies were in force when they were last checked; 0: no new live permit",
             registry=self.registry,
         )
+        self._drill_age = Gauge(
+            "tradingbot_operator_drill_age_seconds",
+            "For how long the bot's last drill that was passed has ended; no series: none is known",
+            ["namespace", "bot"],
+            registry=self.registry,
+        )
         self._loop_lag = Histogram(
             "tradingbot_operator_event_loop_lag_seconds",
             "How late the event loop came to what was due, sampled four times a second",
@@ -88,6 +94,7 @@ class Metrics:
             registry=self.registry,
         )
         self._count_bots: Callable[[], Mapping[ModeAndPhase, int]] = dict
+        self._drill_ages: Callable[[], Mapping[tuple[str, str], float]] = dict
 
     def follow(
         self,
@@ -96,12 +103,14 @@ class Metrics:
         queue_oldest_seconds: Callable[[], float],
         bots: Callable[[], Mapping[ModeAndPhase, int]],
         leads: Callable[[], bool],
+        drill_ages: Callable[[], Mapping[tuple[str, str], float]],
     ) -> None:
-        """Gauges that are read when somebody scrapes."""
+        """Gauges that are read when somebody scrapes. `drill_ages`: seconds, by namespace and name of the bot."""
         self._queue_depth.set_function(queue_depth)
         self._queue_oldest.set_function(queue_oldest_seconds)
         self._leader.set_function(lambda: float(leads()))
         self._count_bots = bots
+        self._drill_ages = drill_ages
 
     def reconciled(self, seconds: float) -> None:
         self._reconcile_seconds.observe(seconds)
@@ -135,4 +144,7 @@ class Metrics:
         self._bots.clear()
         for labels, count in self._count_bots().items():
             self._bots.labels(*labels).set(count)
+        self._drill_age.clear()
+        for bot, age_seconds in self._drill_ages().items():
+            self._drill_age.labels(*bot).set(age_seconds)
         return generate_latest(self.registry)

@@ -6,7 +6,7 @@ What a list shows before its watch does is the proof that the watch is dead (wat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -41,8 +41,10 @@ class Resync:
         wall_clock: Callable[[], float],
         random: Callable[[], float],
         reopen_watches: Callable[[], int],
+        list_records: Callable[[], Awaitable[None]],
     ) -> None:
-        """`namespaces` empty: all of the cluster. `reopen_watches` answers how many connections it has cut."""
+        """`namespaces` empty: all of the cluster. `reopen_watches` answers how many connections it has cut.
+        `list_records` lists the records that are not known yet, and raises nothing."""
         self._api = api
         self._store = store
         self._intake = intake
@@ -54,6 +56,7 @@ class Resync:
         self._wall_clock = wall_clock
         self._random = random
         self._reopen_watches = reopen_watches
+        self._list_records = list_records
         self._failures = 0
         self.sees_halts = False
         """The API server let us list the halts: an older role does not."""
@@ -107,6 +110,7 @@ class Resync:
                 if self.is_complete.is_set():  # until then everything is news, and no watch is open
                     self._intake.see_list(kind, news, namespace=namespace)
         await self._list_halts()
+        await self._list_records()
         self._health.saw_list(self._clock())
         self._metrics.listed(self._wall_clock())
         self.is_complete.set()

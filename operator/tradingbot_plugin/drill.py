@@ -1,27 +1,30 @@
 """SHELL. Stops one bot that risks no money, measures each step, and re-arms it.
 
 Times are this machine's, from the moment that a request was sent, and no finer than POLL_SECONDS; the trader's own
-times stand beside them. `DrillReport.to_json` is all that a TradingReview of a drill needs.
+times stand beside them. The operator records the drill, under the id that the stop's patch carries, from what it sees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from tradingbot_api.conditions import TradingState
+from tradingbot_api.conditions import LatchState, TradingState
+from tradingbot_api.labels import drill_reason
 from tradingbot_api.spec import Mode, Network, StopAction
 from tradingbot_plugin.clock import Clock
 from tradingbot_plugin.errors import PluginError, Refused, Unreachable
-from tradingbot_plugin.kill import Kill, Wish
+from tradingbot_plugin.kill import Kill, Wish, make_id
 from tradingbot_plugin.kube import KubeApi
 from tradingbot_plugin.proof import FAILED, NOT_FLAT, NOT_PROVED, OK, Asked, Outcome, judge
 from tradingbot_plugin.rearm import Rearm, judge_release
 from tradingbot_plugin.view import BotView, Ref, read_bot
 
 POLL_SECONDS = 0.02
+OPERATOR_SECONDS = 10.0
+"""How long the bot is kept stopped so that the operator sees it; a drill passes without."""
 REASON = "drill by kubectl tradingbot"
 
 Say = Callable[[str], None]
@@ -59,6 +62,7 @@ class DrillReport:
     bot: BotView
     action: StopAction
     started_at: str
+    drill_id: str = ""
     latch_id: str = ""
     steps: list[Measured] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -75,6 +79,7 @@ class DrillReport:
             "network": self.bot.network,
             "action": self.action.value,
             "startedAt": self.started_at,
+            "drillId": self.drill_id,
             "latchId": self.latch_id,
             "passed": self.exit_code == OK,
             "message": self.message,
@@ -87,16 +92,17 @@ class DrillReport:
 
 
 class Drill:
-    def __init__(self, kube: KubeApi, clock: Clock, say: Say) -> None:
-        self._kube, self._clock, self._say = kube, clock, say
+    def __init__(self, kube: KubeApi, clock: Clock, say: Say, *, make_id: Callable[[], str] = make_id) -> None:
+        self._kube, self._clock, self._say, self._make_id = kube, clock, say, make_id
 
     def run(self, ref: Ref, wish: Wish) -> DrillReport:
         """`wish.timeout_seconds` is for the stop, and again for the way back. Refused: nothing was done."""
         bot = read_bot(self._kube.get_bot(ref))
         check_drillable(bot)
         started_at = self._clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        report = DrillReport(bot, wish.action or bot.action, started_at)
-        asked = self._stop(report, wish)
+        drill_id = self._make_id()
+        report = DrillReport(bot, wish.action or bot.action, started_at, drill_id)
+        asked = self._stop(report, replace(wish, reason=drill_reason(drill_id), drill_id=drill_id))
         if asked is not None:
             self._release(report, asked, wish.timeout_seconds)
         return report
@@ -127,10 +133,21 @@ class Drill:
             self._clock.sleep(0 if target.proof.is_final else POLL_SECONDS)
         if target.proof.outcome is Outcome.STOPPED:
             self._step(report, Step.STOPPED, start)
+            self._wait_for_operator(report)
             return asked
         report.exit_code = NOT_FLAT if target.proof.outcome is Outcome.NOT_FLAT else NOT_PROVED
         report.message = f"{target.proof.why}. The bot was left as it is: look at it, then re-arm it yourself"
         return None
+
+    def _wait_for_operator(self, report: DrillReport) -> None:
+        """Released at once, the operator might never have seen the bot stopped."""
+        deadline = self._clock.monotonic() + OPERATOR_SECONDS
+        while self._clock.monotonic() < deadline:
+            bot = self._get(report.bot.ref)
+            if bot is not None and (bot.mirror.id, bot.mirror.state) == (report.latch_id, LatchState.STOPPED):
+                return
+            self._clock.sleep(POLL_SECONDS)
+        report.notes.append("the operator has not seen the stop in time: it may not record this drill")
 
     def _release(self, report: DrillReport, asked: Asked, timeout_seconds: float) -> None:
         start = self._clock.monotonic()

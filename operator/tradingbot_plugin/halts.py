@@ -76,6 +76,11 @@ def parse_labels(text: str) -> dict[str, str]:
     return found
 
 
+def reason_of(halt: object) -> str:
+    reason = _mapping(halt, "spec").get("reason")
+    return reason if isinstance(reason, str) else ""
+
+
 def name_of(halt: object) -> str:
     name = _mapping(halt, "metadata").get("name")
     return name if isinstance(name, str) else ""

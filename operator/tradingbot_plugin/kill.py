@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from tradingbot_api.labels import DRILL, is_drill_reason
 from tradingbot_api.spec import StopAction
 from tradingbot_plugin import halts
 from tradingbot_plugin.clock import Clock
@@ -42,6 +43,8 @@ class Wish:
     reason: str
     makes_halt: bool
     timeout_seconds: float
+    drill_id: str = ""
+    """Of a drill: the operator records it under this id."""
 
 
 @dataclass
@@ -61,7 +64,8 @@ class Target:
     told: str = ""
 
 
-def make_suffix() -> str:
+def make_id() -> str:
+    """Of a halt, or a drill: nobody had it before."""
     return uuid.uuid4().hex[:12]
 
 
@@ -73,11 +77,11 @@ class Kill:
         say: Say,
         *,
         workers: int = MAX_PARALLEL,
-        make_suffix: Callable[[], str] = make_suffix,
+        make_id: Callable[[], str] = make_id,
     ) -> None:
-        """`say` takes lines of progress. `make_suffix`: what no halt's name had before."""
+        """`say` takes lines of progress. `make_id`: what no halt's name had before."""
         self._kube, self._clock, self._say, self._workers = kube, clock, say, workers
-        self._make_suffix = make_suffix
+        self._make_id = make_id
 
     def run(self, refs: Sequence[Ref], wish: Wish) -> list[Target]:
         """Every bot is asked before the first is waited for. Ctrl-C ends the waiting, not the stop."""
@@ -118,7 +122,7 @@ class Kill:
         refusal: ApiError | None = None
         generation = 0
         try:
-            patch = build_patch(target.bot, wish.reason, action if wish.action else None)
+            patch = build_patch(target.bot, wish.reason, action if wish.action else None, drill_id=wish.drill_id)
             before = target.bot
             target.bot = read_bot(self._kube.merge_bot(ref, patch))
             if before and wish.action and before.action is not action:
@@ -140,13 +144,13 @@ class Kill:
         """Its name, empty when there may be none. Where the patch was refused the halt alone proves the stop, so it has
         a name of its own (proof.py)."""
         build = partial(halts.build_kill_halt, target.ref, action, wish.reason, action_before=target.action_before)
-        halt = build(suffix="" if target.may_patch else self._make_suffix())
+        halt = build(suffix="" if target.may_patch else self._make_id())
         try:
             try:
                 made = self._kube.create_halt(halt)
             except AlreadyThere:
-                found = self._find_halt(halts.name_of(halt), target.ref, action)
-                made = found or self._kube.create_halt(build(suffix=self._make_suffix()))
+                found = self._find_halt(halt, target.ref, action)
+                made = found or self._kube.create_halt(build(suffix=self._make_id()))
         except Unreachable:
             return halts.name_of(halt)  # made by the next repetition
         except ApiError as error:
@@ -158,13 +162,15 @@ class Kill:
             return ""
         return halts.name_of(made)
 
-    def _find_halt(self, name: str, ref: Ref, action: StopAction) -> Raw | None:
-        """The halt of that name, if it does the same; whoever may make halts may not be allowed to change them."""
+    def _find_halt(self, wanted: Raw, ref: Ref, action: StopAction) -> Raw | None:
+        """The halt of its name, if it does the same; whoever may make halts may not be allowed to change them."""
         try:
-            found = self._kube.get_halt(name)
+            found = self._kube.get_halt(halts.name_of(wanted))
         except NotFound:  # deleted in this moment
             return None
-        return found if halts.does_the_same(found, ref, action) else None
+        reason = halts.reason_of(found)
+        stays = not is_drill_reason(reason) or reason == halts.reason_of(wanted)  # a drill deletes its own
+        return found if stays and halts.does_the_same(found, ref, action) else None
 
     def _wait(self, targets: list[Target], wish: Wish, deadline: float, pool: ThreadPoolExecutor) -> None:
         repeat_at = self._clock.monotonic() + REPEAT_SECONDS
@@ -269,12 +275,14 @@ def decide_action(bot: BotView | None, wish: Wish) -> StopAction:
     return strictest(wish.action, own) if bot and bot.is_engaged else wish.action
 
 
-def build_patch(bot: BotView | None, reason: str, action: StopAction | None) -> dict[str, Any]:
+def build_patch(bot: BotView | None, reason: str, action: StopAction | None, *, drill_id: str = "") -> dict[str, Any]:
     """PURE. A merge patch; None leaves the action as it is. It takes back a re-arm that is under way, and says nothing
-    of who asks for more risk."""
+    of who asks for more risk. Over a drill's it writes its own reason, though that be empty: then the drill releases
+    nothing."""
     switch: dict[str, Any] = {"engaged": True, "rearm": ""}
     if action is not None:
         switch["action"] = action.value
-    if reason or not (bot and bot.is_engaged):
+    if reason or not (bot and bot.is_engaged) or is_drill_reason(bot.switch_reason):
         switch["reason"] = reason[: halts.MAX_REASON]
-    return {"spec": {"killSwitch": switch}}
+    patch: dict[str, Any] = {"spec": {"killSwitch": switch}}
+    return patch | ({"metadata": {"annotations": {DRILL: drill_id}}} if drill_id else {})

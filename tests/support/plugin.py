@@ -145,6 +145,8 @@ class Server:
             for field, value in patch["spec"].items():
                 bot["spec"][field] = bot["spec"].get(field, {}) | value
             bot["metadata"]["generation"] += bot["spec"] != before
+            annotations = patch.get("metadata", {}).get("annotations", {})
+            bot["metadata"]["annotations"] = bot["metadata"].get("annotations", {}) | annotations
             return copy.deepcopy(bot)
 
     def patch_bot(self, ref: Ref, operations: Sequence[Raw]) -> Raw:

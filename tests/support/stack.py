@@ -218,8 +218,8 @@ def install(stack: Stack, values: dict[str, str]) -> None:
         env=stack.environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stderr}\n{stack.describe()}"
-    # Helm waits for Deployments, not until the API server takes what a CRD has just defined: the stamps match a live bot,
-    # and keep it out for the longest time (docs/reference/admission-policies.md).
+    # Helm waits for Deployments, not until the API server takes what a CRD has just defined. A live bot has to wait
+    # longest, because the stamps match it (docs/reference/admission-policies.md).
     probe = yaml.safe_dump(build_bot("probe", "default", mode="Live", credentials={"secretName": "probe"}))
     stack.wait("bots can be made", lambda: stack.kubectl("apply", "--dry-run=server", "-f", "-", stdin=probe))
 

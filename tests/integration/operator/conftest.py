@@ -44,6 +44,7 @@ RULES: list[Raw] = [
     {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots"], "verbs": ["grant"]},
     {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots/status"], "verbs": ["get", "patch"]},
     {"apiGroups": ["tradingbot.dev"], "resources": ["tradingbots/finalizers"], "verbs": ["update"]},
+    {"apiGroups": ["tradingbot.dev"], "resources": ["tradingreviews"], "verbs": ["list", "create"]},
     {"apiGroups": [""], "resources": ["serviceaccounts", "services", "persistentvolumeclaims"], "verbs": _CHILD},
     {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": _CHILD},
     {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": _CHILD},
@@ -467,6 +468,7 @@ def make_account(control_plane: ControlPlane) -> Callable[..., Account]:
             else rule
             for rule in (RULES if only_in else RULES + CLUSTER_RULES)
         ]
+        rules = [rule for rule in rules if rule["verbs"]]  # the API server takes none without
         return create_account(control_plane.admin, control_plane.ca, folder, name, rules, only_in=only_in)
 
     return make

@@ -282,6 +282,9 @@ def test_drill_measures_and_leaves_the_bot_trading(plugin: Any, desk: Any, play:
         "PatchAccepted", "Engaged", "Acknowledged", "Stopped", "RearmAccepted", "Released", "Active",
     ]  # fmt: skip
     assert all(isinstance(step["milliseconds"], int) for step in done.json["steps"])
+    bot, drill_id = desk.bot(), done.json["drillId"]
+    assert bot["metadata"]["annotations"]["tradingbot.dev/drill"] == drill_id
+    assert bot["spec"]["killSwitch"]["reason"] == f"drill {drill_id} by kubectl tradingbot"
     assert desk.latch()["state"] == "Armed"
     assert desk.halts() == []
 

@@ -164,7 +164,8 @@ def test_fields_without_effect_are_read_nowhere() -> None:
     )
     assert attributes
     assert [each for each in attributes if re.search(rf"\.{each}\b", code)] == []
-    assert [kind for kind in ("tradingapprovals", "tradingreviews") if kind in code] == []
+    assert "tradingapprovals" not in code
+    assert re.search(r"ReviewKind\.GATES|['\"]Gates['\"]", code) is None, "no gate of a stage is judged"
 
 
 def test_promises_cite_tests_that_exist() -> None:

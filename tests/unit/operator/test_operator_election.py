@@ -474,6 +474,7 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], Raw]] = {
     "apply": ((kinds.ROLE, {}), {"force": True}),
     "apply_finalizers": ((Key("a", "b"), []), {"uid": "u"}),
     "apply_status": ((Key("a", "b"), {}), {"resource_version": "1"}),
+    "create": ((kinds.REVIEW, {}), {}),
     "delete": ((kinds.ROLE, "a", "b"), {"uid": "u"}),
     "create_event": (({},), {}),
 }

@@ -20,6 +20,7 @@ def build_used() -> Metrics:
         queue_oldest_seconds=lambda: 1.5,
         bots=lambda: {("Paper", "Trading"): 2, ("Live", "Halted"): 1},
         leads=lambda: True,
+        drill_ages=lambda: {("desk", "btc"): 86400.5},
     )
     metrics.reconciled(0.1)
     metrics.failed("Transient")
@@ -58,16 +59,26 @@ def test_what_is_measured_is_what_is_exported() -> None:
         'tradingbot_operator_watch_missed_total{resource="roles"} 1.0',
         'tradingbot_operator_event_loop_lag_seconds_bucket{le="0.01"} 1.0',
         "tradingbot_operator_last_resync_timestamp_seconds 1.0",
+        'tradingbot_operator_drill_age_seconds{bot="btc",namespace="desk"} 86400.5',
     ):
         assert f"\n{line}\n" in text, line
 
 
 def test_bots_that_are_gone_are_counted_no_more() -> None:
-    metrics, bots = Metrics(), {("Paper", "Trading"): 2}
-    metrics.follow(queue_depth=lambda: 0, queue_oldest_seconds=lambda: 0, bots=lambda: bots, leads=lambda: False)
+    metrics, bots, ages = Metrics(), {("Paper", "Trading"): 2}, {("desk", "btc"): 1.0}
+    metrics.follow(
+        queue_depth=lambda: 0,
+        queue_oldest_seconds=lambda: 0,
+        bots=lambda: bots,
+        leads=lambda: False,
+        drill_ages=lambda: ages,
+    )
     assert b'phase="Trading"' in metrics.render()
+    assert b'bot="btc"' in metrics.render()
     bots.clear()
+    ages.clear()
     assert b'phase="Trading"' not in metrics.render()
+    assert b'bot="btc"' not in metrics.render()
     assert b"tradingbot_operator_leader 0.0" in metrics.render()
 
 

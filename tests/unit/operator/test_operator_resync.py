@@ -77,6 +77,8 @@ class World:
         self.intake = Intake(self.store, self.queue, self.health, self.metrics, clock=self.clock, now_ns=lambda: 0)
         self.cuts: list[float] = []
         self.is_revived_by_cut = True
+        self.was_complete: list[bool] = []
+        """At each question for the records."""
         self.resync = Resync(
             self.api,  # type: ignore[arg-type]  # it lists, and nothing more is asked of it
             self.store,
@@ -89,7 +91,11 @@ class World:
             wall_clock=lambda: 1.0,
             random=lambda: 0.0,
             reopen_watches=self.cut,
+            list_records=self.list_records,
         )
+
+    async def list_records(self) -> None:
+        self.was_complete.append(self.resync.is_complete.is_set())
 
     def open(self) -> None:
         """As kopf does once the first list is there; what was missed comes first."""
@@ -131,6 +137,13 @@ def virtually(test: Callable[[World], Coroutine[Any, Any, None]]) -> None:
         await test(World())
 
     run(scenario())
+
+
+async def test_records_are_known_before_the_first_bot_is_looked_at() -> None:
+    world = World()
+    await world.resync.list_all()
+    await world.resync.list_all()
+    assert world.was_complete == [False, True]
 
 
 async def test_list_brings_each_bot_into_the_queue() -> None:

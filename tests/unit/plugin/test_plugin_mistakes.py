@@ -82,7 +82,8 @@ def test_rearm_takes_back_the_action_as_well() -> None:
     assert scene.server.switch()["action"] == "CancelOrders"
 
 
-def test_drill_does_not_undo_what_somebody_means_in_earnest() -> None:
+@pytest.mark.parametrize("reason", ["odd fills", ""])
+def test_drill_does_not_undo_what_somebody_means_in_earnest(reason: str) -> None:
     scene = Scene()
     has_killed = False
 
@@ -90,12 +91,13 @@ def test_drill_does_not_undo_what_somebody_means_in_earnest() -> None:
         nonlocal has_killed
         if not has_killed:
             has_killed = True
-            Kill(scene.server, Time(), be_silent).ask(BTC, wish(reason="odd fills"), 0)
+            Kill(scene.server, Time(), be_silent).ask(BTC, wish(reason=reason), 0)
 
     scene.clock.meanwhile.insert(0, kill_in_earnest)
     Drill(scene.server, scene.clock, be_silent).run(BTC, wish(reason="drill"))
-    assert scene.server.switch()["reason"] == "odd fills"
+    assert scene.server.switch()["reason"] == reason
     assert scene.server.switch()["engaged"] is True
+    assert len(scene.server.halts) == 2, "one that the drill may delete, and one of its own"
 
 
 @pytest.mark.parametrize(
