@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from tradingbot_api.model import ApiModel, rule, validations
 from tradingbot_api.spec import DnsLabel, ObjectName, StopAction, TradingBotSpec
@@ -243,6 +243,9 @@ class ReviewedStep(ApiModel):
     """Since Requested."""
 
 
+_KIND_MESSAGE = "a review of kind Drill has steps and no gates, one of kind Gates has no steps"
+
+
 class TradingReviewSpec(ApiModel):
     """One judgement of one bot: for one stage, or of one drill. It cannot be changed."""
 
@@ -250,7 +253,7 @@ class TradingReviewSpec(ApiModel):
         json_schema_extra=validations(
             rule(
                 "self.kind == 'Drill' ? size(self.steps) > 0 && size(self.gates) == 0 : size(self.steps) == 0",
-                "a review of kind Drill has steps and no gates, one of kind Gates has no steps",
+                _KIND_MESSAGE,
             ),
             rule(
                 "self == oldSelf",
@@ -291,6 +294,13 @@ class TradingReviewSpec(ApiModel):
     """Users whose signatures were counted."""
     message: Message = ""
     """What it rests on, and what is missing, for people."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        is_drill = self.kind is ReviewKind.DRILL
+        if is_drill != bool(self.steps) or (is_drill and self.gates):
+            raise ValueError(_KIND_MESSAGE)
+        return self
 
 
 class TradingReview(ApiModel):

@@ -55,6 +55,7 @@ FULL: dict[str, Raw] = {
     },
     "TradingReview": {
         "bot": "btc", "digest": DIGEST, "stage": "small", "verdict": "GO", "windowStart": AT, "windowEnd": AT,
+        "kind": "Gates",
         "gates": [{"name": "minSharpe", "required": "0.8", "observed": "1.1", "passed": True}],
         "approvedBy": ["rita"], "message": "all gates passed",
     },
@@ -63,6 +64,9 @@ FULL: dict[str, Raw] = {
 
 ONE_SECRET: Raw = {"credentials": {"secretName": "keys"}}
 """The other source of keys: exactly one is allowed."""
+
+A_DRILL: Raw = {"kind": "Drill", "gates": [], "steps": [{"step": "Requested", "at": AT, "milliseconds": 0}]}
+"""The other kind of review: it alone has steps."""
 
 BREAKS: dict[str, Any] = {
     "must be greater than 0: a decimal": "0",
@@ -76,6 +80,7 @@ BREAKS: dict[str, Any] = {
     "set exactly one of": {"secretName": "keys"},
     "every symbol must be quoted in": {"symbols": ["BTC/EUR"]},
     "mode Live needs credentials": {"mode": "Live", "credentials": None},
+    "a review of kind Drill has": {"kind": "Drill"},
 }
 """By the first words of a rule's message: a value for the place where the rule stands, or what to merge into it."""
 
@@ -147,13 +152,16 @@ def find_sins(kind: str) -> Iterator[Sin]:
         if path[:1] in {("status",), ("apiVersion",), ("kind",)}:
             continue
         base = ONE_SECRET if path == ("spec", "credentials", "secretName") else {}
+        base = A_DRILL if (kind, path[1:2]) == ("TradingReview", ("steps",)) else base
         for what, value in break_keywords(node):
             if (path, what) == (("metadata", "name"), "pattern"):
                 value = "1st"  # noqa: PLW2901  what no object of Kubernetes may be called was refused at all times
             yield Sin(kind, path, what, put(merge(build(kind), ("spec",), base), path, value))
         for name in node.get("required", []) if path not in frozen else []:
             if name not in node.get("x-kubernetes-list-map-keys", []) and not is_list_key(kind, path, name):
-                yield Sin(kind, (*path, name), "required", put(build(kind), (*path, name), None))
+                yield Sin(
+                    kind, (*path, name), "required", put(merge(build(kind), ("spec",), base), (*path, name), None)
+                )
         for rule in node.get("x-kubernetes-validations", []):
             if not is_about_change(rule):
                 value = find(BREAKS, rule["message"])

@@ -468,6 +468,7 @@ def make_account(control_plane: ControlPlane) -> Callable[..., Account]:
             else rule
             for rule in (RULES if only_in else RULES + CLUSTER_RULES)
         ]
+        rules = [rule for rule in rules if rule["verbs"]]  # the API server takes none without
         return create_account(control_plane.admin, control_plane.ca, folder, name, rules, only_in=only_in)
 
     return make

@@ -86,7 +86,8 @@ def test_bot_that_nobody_has_looked_at_yet_has_empty_cells(line: Line, desk: Any
          {"Labels": '{"team":"a"}'}),
         ("TradingApproval", {"Bot": "btc", "Stage": "small", "Expires": "2030-01-01T00:00:00Z"},
          {"Digest": crd_sins.DIGEST}),
-        ("TradingReview", {"Bot": "btc", "Stage": "small", "Verdict": "GO"}, {"Message": "all gates passed"}),
+        ("TradingReview", {"Bot": "btc", "Kind": "Gates", "Stage": "small", "Verdict": "GO"},
+         {"Message": "all gates passed"}),
     ],
 )  # fmt: skip
 def test_other_kinds_tell_theirs(line: Line, desk: Any, kind: str, expected: Raw, wide: Raw) -> None:

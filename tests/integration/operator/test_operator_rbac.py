@@ -273,8 +273,25 @@ def change(desk: Any) -> None:
     desk.until("an ExternalSecret", lambda: find(desk, "ExternalSecret", "sol-trader"))
     desk.patch({"credentials": None}, name="sol")
     desk.until("no ExternalSecret", lambda: find(desk, "ExternalSecret", "sol-trader") is None)
+    drill(desk, "eth")
     desk.patch({"suspend": True}, name="eth")
     desk.until("no replica", lambda: desk.get("Deployment", "eth-trader")["spec"]["replicas"] == 0)
+
+
+def drill(desk: Any, name: str) -> None:
+    """As the plugin asks for it and a trader answers."""
+    reason = "drill 0123456789ab by kubectl tradingbot"
+    switch = {"engaged": True, "reason": reason, "rearm": ""}
+    body = {"metadata": {"annotations": {"tradingbot.dev/drill": "0123456789ab"}}, "spec": {"killSwitch": switch}}
+    assert desk.admin.merge(desk.path("TradingBot", name), body).is_success
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    latch = {"state": "Stopped", "id": "latch-1", "reason": reason, "engagedAt": at, "acknowledgedAt": at}
+    desk.report(name, latch=latch, state="ReduceOnly")
+    desk.until("the mirror", lambda: desk.status(name)["killSwitch"].get("state") == "Stopped")
+    desk.patch({"killSwitch": {"engaged": False, "rearm": "latch-1"}}, name=name)
+    desk.report(name, latch={"state": "Armed"})
+    path = f"/apis/tradingbot.dev/v1alpha1/namespaces/{desk.namespace}/tradingreviews"
+    desk.until("a record", lambda: desk.admin.get(path).body["items"])
 
 
 def end(desk: Any) -> None:
