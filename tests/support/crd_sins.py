@@ -165,7 +165,8 @@ def find_sins(kind: str) -> Iterator[Sin]:
         for rule in node.get("x-kubernetes-validations", []):
             if not is_about_change(rule):
                 value = find(BREAKS, rule["message"])
-                changed = merge(build(kind), path, value) if isinstance(value, dict) else put(build(kind), path, value)
+                whole = merge(build(kind), ("spec",), base)
+                changed = merge(whole, path, value) if isinstance(value, dict) else put(whole, path, value)
                 yield Sin(kind, path, rule["message"][:40], changed)
 
 
@@ -209,6 +210,8 @@ def sample(node: Raw) -> Any:
         return {name: sample(node["properties"][name]) for name in node.get("required", [])}
     if node.get("type") == "boolean":
         return True
+    if node.get("type") == "integer":
+        return 1
     return {"BTC/": "BTC/USDT"}.get("BTC/" if "/" in node.get("pattern", "") else "", "1")
 
 
