@@ -12,7 +12,7 @@ import structlog
 
 from tradingbot_api.labels import drill_review_name
 from tradingbot_operator import kinds
-from tradingbot_operator.errors import Conflict, Refused
+from tradingbot_operator.errors import Conflict, Refused, Transient
 from tradingbot_operator.kinds import Key
 from tradingbot_operator.kube import KubeApi
 from tradingbot_operator.manifest import Manifest, name_of, namespace_of, text, uid_of
@@ -45,7 +45,8 @@ class DrillRecorder:
         """When each bot's last drill that was passed ended."""
 
     async def list_records(self) -> None:
-        """Once; again where a record turned out to be there that was not known, or the right to list was missing."""
+        """Once; again after it failed, or when a record is there that was not known. No bot waits for it: the API
+        server takes no second record of a drill either."""
         if self._is_listed:
             return
         try:
@@ -58,6 +59,9 @@ class DrillRecorder:
                     hint="give the operator list and create on tradingreviews (the chart's role does)",
                 )
             self._is_refused = True
+            return
+        except Transient as error:
+            log.warning("records of drills not listed", error=str(error))
             return
         self._is_listed, self._is_refused = True, False
         for review in (review for listing in listings if listing is not None for review in listing.items):

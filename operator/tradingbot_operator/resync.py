@@ -44,7 +44,7 @@ class Resync:
         list_records: Callable[[], Awaitable[None]],
     ) -> None:
         """`namespaces` empty: all of the cluster. `reopen_watches` answers how many connections it has cut.
-        `list_records` lists what is not known yet of the records, and needs no right to do so."""
+        `list_records` lists the records that are not known yet, and raises nothing."""
         self._api = api
         self._store = store
         self._intake = intake

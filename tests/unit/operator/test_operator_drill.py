@@ -147,8 +147,11 @@ def test_stop_that_another_one_joined_is_no_go(see: Make, latch: Raw) -> None:
 @pytest.mark.parametrize("other", [{"id": "latch-2"}, {"id": "latch-2", "reason": "drawdown"}], ids=str)
 def test_another_latch_before_the_end_is_no_go(see: Make, other: Raw) -> None:
     released = see(is_engaged=False, rearm=LATCH, state="ReduceOnly")
-    drill = play(see(), see(build_latch()), released, see(build_latch(**other), is_engaged=False), see())
-    assert judge(drill, T0 + SECOND_NS)[0] is Verdict.NO_GO  # type: ignore[index]
+    another = see(build_latch(**other), is_engaged=False)
+    end = see(is_engaged=False, rearm=LATCH)
+    for views in ([released, another, end], [another, end]):
+        drill = play(see(), see(build_latch()), *views)
+        assert judge(drill, T0 + SECOND_NS)[0] is Verdict.NO_GO  # type: ignore[index]
 
 
 def test_latch_that_is_back_after_its_release_is_no_go(see: Make) -> None:

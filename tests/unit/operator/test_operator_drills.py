@@ -68,17 +68,21 @@ class Api:
         self.lost_answers = 0
         """Of so many creations the answer does not arrive."""
         self.is_refused = False
-        self.lists = 0
+        self.is_away = False
+        self.lists = self.creations = 0
 
     async def list(self, kind: Kind, namespace: str | None) -> Listing:
         assert (kind, namespace) == (kinds.REVIEW, None)
         self.lists += 1
+        if self.is_away:
+            raise Transient("list tradingreviews", "storage is (re)initializing", status=429)
         if self.is_refused:
             raise Refused("list tradingreviews", "forbidden", status=403)
         return Listing(list(self.reviews.values()), 1)
 
     async def create(self, kind: Kind, manifest: Raw) -> Raw:
         assert kind == kinds.REVIEW
+        self.creations += 1
         if self.errors:
             raise self.errors.pop(0)
         name = manifest["metadata"]["name"]
@@ -99,7 +103,7 @@ class World:
         self.api, self.now_ns, self._version = Api(), T0, 10
         self.moment, self.drill_id = "active", ID
         self.reconciled = 0
-        self.uid = ""
+        self.uid = self.created_at = ""
 
     async def start(self) -> World:
         """Another operator, which knows what it lists."""
@@ -130,8 +134,8 @@ class World:
                 },
             }
         )
-        if self.uid:
-            bot["metadata"]["uid"] = self.uid
+        given = {"uid": self.uid, "creationTimestamp": self.created_at}
+        bot["metadata"] |= {key: value for key, value in given.items() if value}
         report = self._make_report(latch=latch or {"state": "Armed"}, state=state, uid=bot["metadata"]["uid"])
         self.store.put(kinds.BOT, bot | {"status": {"trader": report}})
         return await self.reconcile(BTC)
@@ -176,20 +180,21 @@ async def test_bot_is_looked_at_again_when_a_drills_time_is_up(world: World) -> 
     world.now_ns = T0 + BOUND_NS
     await world.look()
     assert world.verdicts == {f"btc-drill-{ID}": "NO-GO"}
-    await world.play("rearmed", "released", "active")
-    assert len(world.api.reviews) == 1
+    await world.play("stopped", "rearmed", "released", "active")
+    assert world.api.creations == 1
     assert world.age_seconds is None
 
 
 async def test_bot_without_a_drill_costs_no_request(world: World) -> None:
     await world.play("active", "other", "active", RESTART, "active")
     assert world.api.reviews == {}
+    await world.recorder.list_records()
     assert world.api.lists == 2, "one for each start"
 
 
 async def test_next_drill_that_has_begun_ends_the_one_before(world: World) -> None:
     await world.play("active", "requested", "stopped")
-    await world.look("requested", drill_id="next")
+    assert await world.look("requested", drill_id="next") == 0.0, "it is followed from now on"
     assert world.verdicts == {f"btc-drill-{ID}": "NO-GO"}
     await world.play("stopped", "active")
     assert world.verdicts == {f"btc-drill-{ID}": "NO-GO", "btc-drill-next": "GO"}
@@ -253,11 +258,46 @@ async def test_operator_without_the_right_says_so_once_and_records_when_it_has_i
     assert world.verdicts == {"btc-drill-next": "GO"}
 
 
+async def test_records_that_cannot_be_listed_now_hold_nothing_up(world: World) -> None:
+    await world.play(*IN_ORDER)
+    world.api.is_away = True
+    await world.play(RESTART, "stopped", "active")
+    assert world.reconciled == len(IN_ORDER) + 2
+    assert world.verdicts == {f"btc-drill-{ID}": "GO"}, "what another operator wrote stays"
+    assert world.age_seconds is None
+    world.api.is_away = False
+    await world.recorder.list_records()
+    assert world.age_seconds is not None
+
+
 async def test_drill_of_a_bot_that_was_made_anew_is_not_the_new_ones(world: World) -> None:
     await world.play("active", "requested", "stopped")
     world.uid = "another"
     await world.play("active", "active")
     assert world.api.reviews == {}
+    await world.look("requested", drill_id="next")
+    await world.play("stopped", "active")
+    assert world.verdicts == {"btc-drill-next": "GO"}
+
+
+async def test_bot_that_was_out_of_sight_is_looked_at_as_if_for_the_first_time(world: World) -> None:
+    await world.play("active")
+    world.store.remove(kinds.BOT, world.store.bot(BTC) or {})
+    await world.reconcile(BTC)
+    await world.play("stopped", "active")
+    assert world.verdicts == {f"btc-drill-{ID}": "INCONCLUSIVE"}
+
+
+async def test_age_is_of_the_last_passed_drill_of_the_bot_that_is_there(world: World) -> None:
+    for name, verdict, seconds in (("b", "GO", 20), ("a", "GO", 50), ("c", "NO-GO", 10)):
+        at = format_micro_time(T0 - seconds * SECOND_NS)
+        spec = {"bot": "btc", "kind": "Drill", "verdict": verdict, "windowEnd": at}
+        world.api.reviews[name] = {"metadata": {"name": name, "namespace": "desk-a"}, "spec": spec}
+    await world.play(RESTART, "active")
+    assert world.age_seconds == pytest.approx(20.1)
+    world.created_at = format_micro_time(T0 - 19 * SECOND_NS)
+    await world.play("active")
+    assert world.age_seconds is None, "it is another bot of this name"
 
 
 @given(moments=st.lists(st.sampled_from([*MOMENTS, RESTART]), max_size=12))
