@@ -37,7 +37,7 @@ def test_word_is_one_that_a_condition_may_carry(words: type[ConditionType | Reas
 
 
 def test_what_stands_in_metadata_is_of_our_group() -> None:
-    ours = (labels.BOT, labels.REQUESTED_BY, labels.ROLL_OUT, labels.FINALIZER)
+    ours = (labels.BOT, labels.REQUESTED_BY, labels.ROLL_OUT, labels.FINALIZER, labels.DRILL)
     assert [key for key in ours if not re.fullmatch(r"tradingbot\.dev/[a-z-]+", key)] == []
     assert len(set(ours)) == len(ours)
 
@@ -45,3 +45,13 @@ def test_what_stands_in_metadata_is_of_our_group() -> None:
 def test_verdicts_are_those_of_the_design() -> None:
     assert [verdict.value for verdict in Verdict] == ["GO", "NO-GO", "INCONCLUSIVE"]
     assert TradingReviewSpec.model_fields["verdict"].annotation is Verdict
+
+
+def test_reason_names_one_drill_and_no_story_of_a_person_does() -> None:
+    reason = labels.drill_reason("0123456789ab")
+    assert labels.names_drill(reason, "0123456789ab")
+    assert labels.is_drill_reason(reason)
+    for other in ("0123456789a", "0123456789abc", ""):
+        assert not labels.names_drill(reason, other)
+    for words in ("", "drill", "drill by kubectl tradingbot", "drill of the desk", f"{reason}, in earnest"):
+        assert not labels.is_drill_reason(words), words
