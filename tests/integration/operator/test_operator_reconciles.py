@@ -390,6 +390,7 @@ def test_every_right_is_used_and_no_other_is_asked_for(audit_of_module: Any, rig
         *((resource, verb) for resource in optional for verb in ("get", "create", "patch", "delete")),
         ("networkpolicies", "delete"),  # when it is turned off: test_children_network_policy.py
         ("events", "list"),  # of an ExternalSecret that is not ready
+        ("tradingreviews", "create"),  # of a drill: test_operator_drills.py
         ("tradingbots", "grant"),  # asked by admission policies, in no request
     }  # fmt: skip
     assert rights - used - unused == set()
