@@ -15,7 +15,8 @@ from typing import Any
 
 from tradingbot_api import GROUP, VERSION, labels
 from tradingbot_api.model import ApiModel
-from tradingbot_api.objects import TradingApproval, TradingBot, TradingHalt, TradingReview
+from tradingbot_api.objects import TradingApproval, TradingBot, TradingHalt
+from tradingbot_api.review import TradingReview
 
 Schema = dict[str, Any]
 

@@ -25,7 +25,6 @@ from tradingbot_plugin.view import BotView, Ref, read_bot
 POLL_SECONDS = 0.02
 OPERATOR_SECONDS = 10.0
 """How long the bot is kept stopped so that the operator sees it; a drill passes without."""
-REASON = "drill by kubectl tradingbot"
 
 Say = Callable[[str], None]
 

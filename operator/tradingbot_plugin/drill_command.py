@@ -12,7 +12,7 @@ import click
 
 from tradingbot_api.spec import StopAction
 from tradingbot_plugin import table
-from tradingbot_plugin.drill import REASON, Drill, DrillReport, Step
+from tradingbot_plugin.drill import Drill, DrillReport, Step
 from tradingbot_plugin.errors import ApiError, NotFound, Refused
 from tradingbot_plugin.kill import Wish
 from tradingbot_plugin.kube import KubeApi
@@ -140,7 +140,7 @@ def drill(
     scope = Scope(names=names, selector=selector, all_bots=all_bots, all_namespaces=all_namespaces)
     if not (names or selector or all_bots):
         raise Refused("which bots? Name them, or give --selector, or --all")
-    wish = Wish(action=action, reason=REASON, makes_halt=not no_halt, timeout_seconds=timeout)
+    wish = Wish(action=action, reason="", makes_halt=not no_halt, timeout_seconds=timeout)
     with invocation.api() as kube:
         refs = _find(scope, kube, invocation.namespace, namespaces)
         if not refs:

@@ -21,7 +21,7 @@ from tradingbot_api.labels import (
     drill_review_name,
     names_drill,
 )
-from tradingbot_api.objects import DrillStep, ReviewKind, Verdict
+from tradingbot_api.review import DrillStep, ReviewKind, Verdict
 from tradingbot_api.status import Latch
 from tradingbot_operator import kinds
 from tradingbot_operator.manifest import Manifest, mapping, text

@@ -11,7 +11,7 @@ import pytest
 
 from tradingbot_api import conditions, labels
 from tradingbot_api.conditions import ConditionType, ConfigReason, Reason
-from tradingbot_api.objects import TradingReviewSpec, Verdict
+from tradingbot_api.review import TradingReviewSpec, Verdict
 
 
 def documented(name: str) -> set[str]:

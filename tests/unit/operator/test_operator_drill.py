@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tradingbot_api.labels import DRILL, drill_reason
-from tradingbot_api.objects import DrillStep, TradingReviewSpec, Verdict
+from tradingbot_api.review import DrillStep, TradingReviewSpec, Verdict
 from tradingbot_operator.plan.drill import (
     BOUND_NS,
     Drill,
