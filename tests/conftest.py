@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -15,6 +16,12 @@ from tradingbot_sandbox.supervisor.errors import BinariesMissing
 # No test asserts a speed, and a busy machine is no defect of what is tested.
 hypothesis.settings.register_profile("project", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("project")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def discovery_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What kubectl and Helm remember of an API server goes by its port: that of an earlier run says what is not so."""
+    os.environ["KUBECACHEDIR"] = str(tmp_path_factory.mktemp("discovery"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

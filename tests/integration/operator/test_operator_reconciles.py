@@ -357,12 +357,11 @@ def test_garbage_that_an_older_api_let_in_stalls_that_bot_alone(desk: Any, crds:
             "capital": {"stages": [None]},
             "killSwitch": {"engaged": True},
         }
-        answer = desk.admin.create(
-            desk.path("TradingBot"),
-            {"apiVersion": strict["spec"]["group"] + "/v1alpha1", "kind": "TradingBot", "metadata": {"name": "odd"},
-             "spec": garbage},
-        )  # fmt: skip
-        assert answer.is_success, answer.body
+        odd = {
+            "apiVersion": strict["spec"]["group"] + "/v1alpha1", "kind": "TradingBot", "metadata": {"name": "odd"},
+            "spec": garbage,
+        }  # fmt: skip
+        desk.until("the API server takes it", lambda: desk.admin.create(desk.path("TradingBot"), odd).is_success)
         desk.until_verdict("Stalled", "True", "InvalidSpec", name="odd")
         assert desk.verdict("Halted", name="odd") == ("True", "Latched")
         assert desk.get("Deployment", "odd-trader") is None
