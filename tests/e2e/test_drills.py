@@ -89,6 +89,14 @@ def test_job_stops_and_rearms_each_bot_and_leaves_out_what_does_not_trade(
     halts = json.loads(stack.kubectl("get", "tradinghalts", "-o", "json"))["items"]
     assert [halt for halt in halts if desk in halt["spec"].get("namespaces", [])] == []
 
+    def records() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(stack.kubectl("-n", desk, "get", "tbr", "-o", "json"))["items"]
+        return [each["spec"] for each in found]
+
+    stack.wait("a record of each", lambda: len(records()) == 2)
+    told = {each["bot"]: (each["kind"], each["verdict"], len(each["steps"])) for each in records()}
+    assert told == {"btc": ("Drill", "GO", 5), "eth": ("Drill", "GO", 5)}
+
 
 def test_job_whose_account_may_not_rearm_fails_and_leaves_one_bot_stopped(
     stack: Stack, desk: str, drills: Drills
