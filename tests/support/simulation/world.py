@@ -125,6 +125,7 @@ class World:
         self._since: dict[str, float] = {}
         self._owed: list[tuple[str, Decimal]] = []
         self._started_at = self._spoken_before = 0
+        self._is_volume_lost = False
 
     async def play(self) -> Outcome:
         """From the first life to rest, and the verdict. Raises Violation."""
@@ -220,6 +221,8 @@ class World:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(task, return_exceptions=True)
+        if self._is_volume_lost:
+            self._lose_volume()
         self.truth.check_restart(self.store)
 
     # What happens around it
@@ -273,7 +276,8 @@ class World:
             case "key-rotated":
                 self._rotate_key()
             case "volume-lost":
-                await self._lose_volume()
+                self._is_volume_lost = True
+                self._crashed.set()
 
     def _move(self, asset: str, amount: Decimal) -> None:
         self.venue.exchange.desk.transfer(self.venue.account, asset, amount, self.clock.now_ns())
@@ -302,10 +306,9 @@ class World:
         self._write_keys()
         self._since["rotated"] = self._seconds()
 
-    async def _lose_volume(self) -> None:
-        """The trader and its volume are gone. A new one is rebuilt from the venue."""
-        self._crashed.set()
-        await self._until(lambda: self._task is None, 30)
+    def _lose_volume(self) -> None:
+        """While no life writes to it. The next one is rebuilt from the venue."""
+        self._is_volume_lost = False
         shutil.rmtree(self.store, ignore_errors=True)
         self.truth.peaks.clear()
         self._owed.clear()
@@ -352,6 +355,7 @@ class World:
             self._begin_life()
         await self._settle_accounts()
         await self._until_state("Active", SETTLE_SECONDS)
+        compared_at = self._compared_at()
         self.kube.edit(killSwitch={"engaged": True, "action": "CancelOrders", "reason": "the end"})
         await self._until(self._is_stopped, SETTLE_SECONDS)
         if not self._is_stopped():
@@ -359,6 +363,10 @@ class World:
         left = [o for o in self.truth.open_orders() if not o.type.is_conditional]  # protective stops stay
         if left:
             self._report(f"P4: after the stop {left} are open")
+        # A venue that has locked the trader out may still do so: until it answers, nobody learns of a lost message.
+        await self._until(lambda: self._compared_at() not in (None, compared_at), SETTLE_SECONDS)
+        if self._compared_at() in (None, compared_at):
+            self._report(f"stopped, and not compared with the venue again: {self.kube.trader.get('reconciliation')}")
         await self.clock.sleep(5)
         await self._end_life(gently=True)
 
@@ -400,6 +408,11 @@ class World:
         """Of this life: the last word of the one before still stands in the status."""
         has_spoken = len(self.kube.statuses) > self._spoken_before
         return has_spoken and self.kube.trader.get("state") == state and not self._crashed.is_set()
+
+    def _compared_at(self) -> object:
+        """When the comparison with the venue was made that passed last and still counts; None: none does."""
+        reconciliation = self.kube.trader.get("reconciliation") or {}
+        return reconciliation.get("at") if reconciliation.get("result") == "Passed" else None
 
     def _is_stopped(self) -> bool:
         latch = self.kube.trader.get("latch") or {}

@@ -18,7 +18,7 @@ from tradingbot_trader.book.transaction import Transaction
 from tradingbot_trader.clock import Clock
 from tradingbot_trader.desk import Desk
 from tradingbot_trader.market.instrument import Instrument
-from tradingbot_trader.orders.doubt import FRESHNESS_NS, VISIBILITY_NS, Doubt
+from tradingbot_trader.orders.doubt import FRESHNESS_NS, VISIBILITY_NS, Doubt, Look
 from tradingbot_trader.orders.gateway import LiveGateway, Refusal
 from tradingbot_trader.orders.machine import Order
 from tradingbot_trader.orders.order import OrderEvent, OrderState
@@ -135,7 +135,8 @@ class Recovery:
 
     def doubt(self, client_order_id: str) -> None:
         """Look at this order at the venue, until nothing about it is unknown."""
-        self._doubts.setdefault(client_order_id, (Doubt(), self._clock.monotonic_ns()))
+        now_ns = self._clock.monotonic_ns()
+        self._doubts.setdefault(client_order_id, (Doubt(now_ns), now_ns))
 
     def on_report(self, report: ExecutionReport) -> None:
         """A message of the account's stream."""
@@ -206,7 +207,7 @@ class Recovery:
 
     async def _look(self, order: Order, doubt: Doubt) -> Doubt | None:
         """One look at the venue. None: nothing is left to look for. Raises Refusal."""
-        begun_ns = self._clock.now_ns()
+        began = Look(self._clock.now_ns(), self._clock.monotonic_ns() - doubt.since_ns)
         order_id = order.client_order_id
         if await self._sighting.ask_for(order):
             await self._sighting.ask_for_fills(order_id)
@@ -216,11 +217,11 @@ class Recovery:
         now = self._desk.engine.orders.get(order_id)
         if now is None or is_shown:
             return None if now is None else doubt
-        doubt = doubt.scanned(now, begun_ns)
-        if doubt.is_absent(now, begun_ns):
+        doubt = doubt.scanned(now, began)
+        if doubt.is_absent(now, began):
             self._presume(now, OrderState.PRESUMED_ABSENT, doubt)
             return None
-        if doubt.is_forgotten(now, begun_ns):
+        if doubt.is_forgotten(now, began):
             self._presume(now, OrderState.EXPIRED, doubt)
             return None
         return doubt
