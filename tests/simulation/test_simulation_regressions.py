@@ -12,6 +12,9 @@ import pytest
 pytestmark = pytest.mark.simulation
 ROOT = Path(__file__).resolve().parents[2]
 WORLDS = {
+    1305: "an order was lost while the machine's clock was a day ahead: it stayed unresolved until that day",
+    3740: "a fill's message was lost, and the venue locked the trader out until this world had ended",
+    4455: "the store was deleted under a life that wrote to it: this world's own mistake",
     101374: "a trader that could not open its store answered the echo of its own report for ever",
     102086: "a lost volume, and an order that the venue's list did not show yet: its trade was passed over for good",
     200435: "the machine's clock was a day ahead, and the venue so slow that its time was never believed",
