@@ -174,6 +174,8 @@ class World:
         return True
 
     def _begin_life(self) -> None:
+        if self._is_volume_lost:  # between two lives
+            self._lose_volume()
         self.lives += 1
         self._crashed.clear()
         point, nth = self._crashes.pop(0) if self._crashes else ("", 1)
