@@ -128,9 +128,13 @@ def test_status_watches(plugin: Any, desk: Any, play: Any, form: str) -> None:
     desk.create()
     desk.create("eth")
     play()
-    process = subprocess.Popen(
-        plugin.command("status", "btc", "-w", "-o", form), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background may ignore it
+    try:
+        process = subprocess.Popen(
+            plugin.command("status", "btc", "-w", "-o", form), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         assert process.stdout is not None
         if form == "table":
