@@ -1,7 +1,8 @@
 # One image a program: `docker build --target operator|trader|sandbox .`; scripts/check-images builds and starts all three.
 #
 # An image holds its own package and tradingbot_api, and what its own lock names: the operator has no ccxt, the trader
-# no kopf. The operator's has the kubectl plugin beside it. The foreign packages are never copied into the stage that builds the wheel, so nothing has to be taken out.
+# no kopf. The operator's has the kubectl plugin beside it. The foreign packages are never copied into the stage that
+# builds the wheel, so nothing has to be taken out.
 ARG PYTHON_IMAGE=python:3.13-slim
 
 # ---- what all builds start from: an empty virtual environment, and the locked builder of our own wheel

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tradingbot_sandbox.node.kube import STRATEGIC_PATCH
+
 Cluster = Any
 RunningNode = Any
 """The classes of these names in conftest.py, from which nothing can be imported in importlib mode."""
@@ -305,21 +307,17 @@ def test_node_goes_on_when_the_api_server_was_away(
     cluster.wait_ready("after")
 
 
-def test_pod_is_ready_again_when_the_controller_of_nodes_has_said_that_it_is_not(
-    make_node: Callable[..., RunningNode], make_cluster: Callable[[RunningNode], Cluster]
-) -> None:
-    """What it does to all pods of a node that it has not heard of for 40 s, and never takes back."""
-    node = make_node().start()
-    cluster = make_cluster(node)
-    cluster.run("worker", SLEEP)
-    cluster.wait_ready("worker")
-    pid, admin = cluster.pid("worker"), node.control_plane.admin
-    path = f"/api/v1/namespaces/{cluster.namespace}/pods/worker/status"
+def test_pod_is_ready_again_when_the_controller_of_nodes_has_said_that_it_is_not(cluster: Cluster) -> None:
+    """What it does to all pods of a node that it has not heard of for too long, and never takes back."""
+    cluster.run("silent", SLEEP)
+    cluster.wait_ready("silent")
+    pid, path = cluster.pid("silent"), f"/api/v1/namespaces/{cluster.namespace}/pods/silent/status"
+    not_ready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
     for _ in range(3):
-        silent = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
-        assert admin.request("PATCH", path, silent, content_type="application/strategic-merge-patch+json").is_success
-        cluster.wait_ready("worker")
-    assert (cluster.pid("worker"), cluster.container("worker")["restartCount"]) == (pid, 0)
+        admin = cluster.control_plane.admin
+        assert admin.request("PATCH", path, not_ready, content_type=STRATEGIC_PATCH).is_success
+        cluster.wait_ready("silent")
+    assert (cluster.pid("silent"), cluster.container("silent")["restartCount"]) == (pid, 0)
 
 
 def test_logs_are_only_for_the_api_server(cluster: Cluster) -> None:

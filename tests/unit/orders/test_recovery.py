@@ -284,8 +284,10 @@ def test_lost_answer_is_cleared_by_questions_and_never_by_sending_again(tmp_path
     play(tmp_path, test)
 
 
-def test_order_is_presumed_absent_only_after_its_minute_and_three_scans(tmp_path: Path) -> None:
+@pytest.mark.parametrize("up_seconds", [0, 600], ids=["at the start", "after ten minutes"])
+def test_order_is_presumed_absent_only_after_its_minute_and_three_scans(tmp_path: Path, up_seconds: int) -> None:
     async def test(rig: Rig) -> None:
+        await rig.settle(up_seconds)
         begun_ns = rig.clock.now_ns()
         rig.account.will("place", LOST)
         order = rig.enter()
@@ -293,6 +295,20 @@ def test_order_is_presumed_absent_only_after_its_minute_and_three_scans(tmp_path
         assert 66 <= (rig.clock.now_ns() - begun_ns) / 1e9 <= 80
         assert rig.account.count("find_order") > SCANS
         assert rig.recovery.in_doubt == 0
+
+    play(tmp_path, test)
+
+
+def test_order_of_a_clock_that_was_a_day_ahead_is_presumed_absent_a_minute_after_it_was_doubted(tmp_path: Path) -> None:
+    async def test(rig: Rig) -> None:
+        await rig.settle(600)
+        rig.clock.skew_ns = 86_400 * 10**9
+        rig.account.will("place", LOST)
+        order = rig.enter()
+        await rig.until(lambda: rig.state(order) is OrderState.UNRESOLVED)
+        rig.clock.skew_ns, begun_ns = 0, rig.clock.monotonic_ns()
+        await rig.until(lambda: rig.state(order) is OrderState.PRESUMED_ABSENT)
+        assert 66 <= (rig.clock.monotonic_ns() - begun_ns) / 1e9 <= 80
 
     play(tmp_path, test)
 
